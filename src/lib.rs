@@ -1,0 +1,5 @@
+//! Invertible residual networks on any GPU.
+pub mod error;
+pub mod plan;
+pub mod shape;
+pub mod tensor;

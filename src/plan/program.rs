@@ -1,0 +1,124 @@
+//! A program: the flat list of GPU commands that a plan becomes, as plain data.
+//!
+//! A program names no GPU type. Its memory is a list of [`Buffer`]s, its code a list of distinct [`Kernel`]s, its
+//! work a list of [`Command`]s over them. Calls of functions are already expanded, every size and offset is known.
+//!
+//! # Conventions of a kernel
+//! * WGSL, one entry point `main`, complete (kernel file, library files, generated constants and expressions joined by
+//!   concatenation).
+//! * Group 0 holds the tensors: inputs as `var<storage, read>` at bindings `0..inputs`, then outputs as
+//!   `var<storage, read_write>` at `inputs..inputs + outputs`.
+//! * Group 1 binding 0 is `var<uniform> grid: Grid` with a dynamic offset, declared in `shaders/lib/grid.wgsl`: which
+//!   part of the workgroups this dispatch covers. Shapes are static, so all else is a constant of the module.
+//! * A kernel asks for `groups` workgroups along one axis. The executor folds them over x and y when there are more
+//!   than the device allows along one, and cuts them into several dispatches when one would run too long.
+
+use std::sync::Arc;
+
+/// One allocation the program works on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Buffer {
+    /// Human name, used as GPU label and in error messages.
+    pub label: String,
+    /// Size in bytes, a multiple of 4.
+    pub bytes: u64,
+    /// Where the memory comes from.
+    pub kind: BufferKind,
+}
+
+/// Where a buffer's memory comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum BufferKind {
+    /// Scratch memory that the session allocates; contents are undefined at the start of a run.
+    Scratch,
+    /// A named tensor of [`crate::gpu::Memory`], which outlives the session.
+    External(String),
+    /// Scratch memory filled once, when the session is made, with these numbers.
+    Constant(Arc<[f32]>),
+}
+
+/// A range of a buffer, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Binding {
+    /// Index into [`Program::buffers`].
+    pub buffer: usize,
+    /// First byte: a multiple of 256 where it is bound to a kernel.
+    pub offset: u64,
+    /// Number of bytes, a multiple of 4 and not zero.
+    pub bytes: u64,
+}
+
+/// One way to compute a kernel.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Variant {
+    /// Short name, the same across shapes, such as `p8c8`: what the tuning cache remembers.
+    pub name: String,
+    /// The complete WGSL module.
+    pub source: Arc<str>,
+    /// Number of workgroups.
+    pub groups: u32,
+    /// Invocations in a workgroup.
+    pub workgroup_size: u32,
+    /// Bytes of workgroup memory.
+    pub workgroup_bytes: u32,
+}
+
+/// A distinct piece of GPU code. All variants take the same bindings and compute the same function.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Kernel {
+    /// Name of the op and its shapes, such as `conv2d 64→64 3×3 16×16 n32`; pipeline label and key of the tuning cache.
+    pub label: String,
+    /// Number of read-only bindings.
+    pub inputs: usize,
+    /// Number of read-write bindings.
+    pub outputs: usize,
+    /// At least one variant; the first is the default. Several are timed and the fastest that fits the device is kept.
+    pub variants: Vec<Variant>,
+    /// Floating-point operations of one run, for cost estimates and reports.
+    pub flops: u64,
+    /// Bytes read and written by one run, each tensor counted once.
+    pub traffic: u64,
+}
+
+/// One unit of work. Commands run in order; each sees the writes of all before it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Run a kernel.
+    Dispatch {
+        /// Index into [`Program::kernels`].
+        kernel: usize,
+        /// Inputs, then outputs.
+        bindings: Vec<Binding>,
+    },
+    /// Copy bytes; the ranges have equal lengths and do not overlap.
+    Copy {
+        /// Source.
+        from: Binding,
+        /// Destination.
+        to: Binding,
+    },
+    /// Run `body` up to `limit` times, for as long as `flag` (one f32, written by the body) is greater than zero after
+    /// a round. The test stays on the GPU: once the flag has dropped, the remaining rounds dispatch nothing. Copies in
+    /// the body run in every round all the same, so they must be idempotent after the last active round.
+    Loop {
+        /// The commands of one round; holds no further loop.
+        body: Vec<Command>,
+        /// Most rounds.
+        limit: u32,
+        /// One f32; rounds go on while it is greater than zero.
+        flag: Binding,
+    },
+}
+
+/// GPU work as plain data: see the [module documentation](self).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Program {
+    /// Name for labels and messages, such as `density step`.
+    pub name: String,
+    /// Memory.
+    pub buffers: Vec<Buffer>,
+    /// Code.
+    pub kernels: Vec<Kernel>,
+    /// Work.
+    pub commands: Vec<Command>,
+}
