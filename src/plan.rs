@@ -1,2 +1,3 @@
 //! Plans.
+pub mod launch;
 pub mod program;

@@ -1,0 +1,3 @@
+//! The closed set of operations.
+pub mod conv2d;
+pub mod matmul;

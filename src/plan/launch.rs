@@ -1,0 +1,24 @@
+//! How a hand-written shader is set to work on one problem.
+
+/// One variant of a hand-written kernel for given extents. The plan joins it with its epilogue into a
+/// [`Variant`](super::program::Variant).
+///
+/// The module is the text of `files` joined, preceded by one `const NAME: u32 = value;` for each constant and followed
+/// by a generated epilogue. The kernel file declares its inputs as `var<storage, read>` at group 0, bindings 0 and 1,
+/// and hands every result to `emit(index, value)`, which the epilogue defines: it applies the fused elementwise ops and
+/// stores. `index` is the flat index into the result.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Launch {
+    /// Short name of the variant.
+    pub name: String,
+    /// Texts of the WGSL files that make up the kernel, from `include_str!`.
+    pub files: Vec<&'static str>,
+    /// Constants of the module.
+    pub constants: Vec<(&'static str, u32)>,
+    /// Number of workgroups.
+    pub groups: u32,
+    /// Invocations in a workgroup.
+    pub workgroup_size: u32,
+    /// Bytes of workgroup memory.
+    pub workgroup_bytes: u32,
+}
