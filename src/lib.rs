@@ -1,6 +1,10 @@
 //! Invertible residual networks on any GPU.
+pub mod autodiff;
 pub mod error;
+pub mod graph;
+pub mod interpret;
 pub mod ops;
 pub mod plan;
+pub mod random;
 pub mod shape;
 pub mod tensor;
