@@ -6,7 +6,7 @@ use crate::interpret::Array;
 use crate::random::{Distribution, Key};
 use crate::shape::Shape;
 
-/// Numbers drawn from `distribution` by the counter-based generator ([`crate::random`]). The operand is a key: four
+/// Numbers drawn from `distribution` by the counter-based generator ([`crate::random`]). The operand is a key: a vector whose first four elements are
 /// whole numbers below 2²⁴, the two halves of the seed, the step and the stream. The same key gives the same numbers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Random {
@@ -23,7 +23,8 @@ impl Rule for Random {
 
     #[track_caller]
     fn infer(&self, inputs: &[&Shape]) -> Shape {
-        assert_eq!(*inputs[0], Shape::from([4]), "random: the key must have shape [4], got {}", inputs[0]);
+        let fits = inputs[0].rank() == 1 && inputs[0].len() >= 4;
+        assert!(fits, "random: the key must be a vector of at least 4 numbers, got {}", inputs[0]);
         self.shape.clone()
     }
 
