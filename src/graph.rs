@@ -154,7 +154,6 @@ impl Graph {
         graph
     }
 
-
     /// Which nodes the outputs depend on.
     pub fn live(&self) -> Vec<bool> {
         let mut live = vec![false; self.len()];
