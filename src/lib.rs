@@ -1,5 +1,6 @@
 //! Invertible residual networks on any GPU.
 pub mod error;
+pub mod gpu;
 pub mod ops;
 pub mod plan;
 pub mod shape;
