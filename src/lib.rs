@@ -1,10 +1,15 @@
 //! Invertible residual networks on any GPU.
 pub mod autodiff;
 pub mod error;
+pub mod gpu;
 pub mod graph;
+#[cfg(feature = "cli")]
+pub mod image;
 pub mod interpret;
 pub mod ops;
 pub mod plan;
 pub mod random;
+#[cfg(feature = "cli")]
+pub mod report;
 pub mod shape;
 pub mod tensor;
