@@ -4,7 +4,7 @@ pub mod error;
 pub mod gpu;
 pub mod graph;
 #[cfg(feature = "cli")]
-pub mod image;
+pub mod picture;
 pub mod interpret;
 pub mod ops;
 pub mod plan;
