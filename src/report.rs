@@ -8,6 +8,8 @@ pub mod axis;
 pub mod chart;
 pub mod density;
 pub mod grid;
+pub mod html;
+pub mod metrics;
 pub mod palette;
 mod raster;
 mod scene;
@@ -18,12 +20,18 @@ pub use axis::Axis;
 pub use chart::{Chart, Series};
 pub use density::DensityPanels;
 pub use grid::ImageGrid;
+pub use html::{Report, Section, Table};
+pub use metrics::Metrics;
 pub(crate) use write::write_file;
 
 /// `value` as a person would write it: three significant digits, a power of ten where it is very large or small.
 pub fn brief(value: f64) -> String {
     if !value.is_finite() {
-        return if value.is_nan() { String::from("not a number") } else { format!("{value}").replace("inf", "infinity") };
+        return if value.is_nan() {
+            String::from("not a number")
+        } else {
+            format!("{value}").replace("inf", "infinity")
+        };
     }
     let size = value.abs();
     if size == 0.0 || (value.fract() == 0.0 && size < 1e6) {

@@ -87,7 +87,8 @@ impl Axis {
                 Span { low: (low - pad).max(floor), high: high + pad, scale }
             }
             (Scale::Log, Some((low, high))) => {
-                let ratio = if high / low <= 1.0 + 1e-9 { 3.0 } else { (high / low).powf(margin) };
+                let decades = high.log10() - low.log10();
+                let ratio = if decades <= 1e-9 { 3.0 } else { 10f64.powf(decades * margin) };
                 Span { low: low / ratio, high: high * ratio, scale }
             }
         }
@@ -103,8 +104,8 @@ impl Axis {
     }
 }
 
-/// Larger magnitudes (and on a logarithmic axis their inverses) are treated as missing: f64 itself ends soon after.
-const LARGEST: f64 = 1e290;
+/// Larger magnitudes (and on a logarithmic axis their inverses) are treated as missing: f64 itself ends at 1e308, and margins need room.
+const LARGEST: f64 = 1e250;
 
 /// The interval an axis shows.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -119,7 +120,8 @@ impl Span {
     pub(crate) fn fraction(self, value: f64) -> f64 {
         match self.scale {
             Scale::Linear => (value - self.low) / (self.high - self.low),
-            Scale::Log => (value / self.low).log10() / (self.high / self.low).log10(),
+            // Differences of logarithms: the ratios themselves may exceed f64.
+            Scale::Log => (value.log10() - self.low.log10()) / (self.high.log10() - self.low.log10()),
         }
     }
 
@@ -193,7 +195,8 @@ fn logarithmic(span: Span, want: usize, whole: bool) -> Vec<Tick> {
     }
     let powers = (low - 1e-9).ceil() as i32..=(high + 1e-9).floor() as i32;
     let small = powers.clone().count() <= 2 && want >= 3;
-    let stride = powers.clone().count().div_ceil(want).max(1) as i32;
+    let wanted = powers.clone().count().div_ceil(want) as i32;
+    let stride = [1, 2, 3, 5, 10, 20, 50].into_iter().find(|&stride| stride >= wanted).unwrap_or(100);
     let around = low.floor() as i32..=high.ceil() as i32;
     let values: Vec<(i32, u8)> = if small {
         around.flat_map(|power| [1, 2, 5].map(|digit| (power, digit))).collect()
@@ -285,7 +288,7 @@ mod tests {
         assert!(low < 2.5 && high > 2.5);
         let (low, high) = span(&log, &[0.0, -3.0, 1e-3, 1.0]);
         assert!(low < 1e-3 && low > 1e-4 && high > 1.0 && high < 10.0);
-        let (low, high) = span(&linear, &[-1e289, 1e289]);
+        let (low, high) = span(&linear, &[-1e249, 1e249]);
         assert!((high - low).is_finite());
     }
 }

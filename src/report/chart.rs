@@ -67,9 +67,10 @@ pub fn smooth(points: &[(f64, f64)], span: f64) -> Vec<(f64, f64)> {
     let mut ahead = pass(&mut points.iter().rev().map(|p| p.1));
     ahead.reverse();
     let sides = behind.iter().zip(&ahead);
-    let average = points.iter().zip(sides).map(|(&(x, y), (b, a))| {
-        (x, if y.is_finite() { (y + b.0 + a.0) / (1.0 + b.1 + a.1) } else { f64::NAN })
-    });
+    let average = points
+        .iter()
+        .zip(sides)
+        .map(|(&(x, y), (b, a))| (x, if y.is_finite() { (y + b.0 + a.0) / (1.0 + b.1 + a.1) } else { f64::NAN }));
     average.collect()
 }
 
@@ -102,6 +103,11 @@ impl Chart {
     /// The chart as an SVG document of `width` × `height` CSS pixels (at least 240 × 180).
     pub fn svg(&self, width: f64, height: f64) -> String {
         self.scene(width, height).svg(&self.title, &self.description())
+    }
+
+    /// The chart as an element of an HTML page.
+    pub(crate) fn svg_inline(&self, width: f64, height: f64, class: &str) -> String {
+        self.scene(width, height).svg_inline(&self.title, &self.description(), class)
     }
 
     /// The chart as a picture on white, two pixels per CSS pixel.
@@ -196,7 +202,7 @@ impl Chart {
     /// As many x ticks as their labels leave room for.
     fn x_ticks(&self, frame: &Frame) -> Vec<Tick> {
         let room = frame.right - frame.left;
-        let mut want = (room / 60.0) as usize;
+        let mut want = (room / 75.0) as usize;
         loop {
             let ticks = self.x.ticks(frame.xs, want);
             let fits = ticks.windows(2).all(|pair| {
@@ -284,7 +290,15 @@ impl Chart {
     }
 
     /// Draws one line, broken at gaps and cut at the frame; a point between two gaps becomes a dot.
-    fn curve(&self, scene: &mut Scene, frame: &Frame, points: &[(f64, f64)], ink: Ink, width: f64, dash: &'static [f64]) {
+    fn curve(
+        &self,
+        scene: &mut Scene,
+        frame: &Frame,
+        points: &[(f64, f64)],
+        ink: Ink,
+        width: f64,
+        dash: &'static [f64],
+    ) {
         for run in points.split(|point| !self.shows(point)).filter(|run| !run.is_empty()) {
             let places: Vec<(f64, f64)> = run.iter().map(|&point| frame.place(point)).collect();
             if let [only] = places[..] {
@@ -406,4 +420,112 @@ fn marker(scene: &mut Scene, at: (f64, f64), index: usize) {
         _ => corners(at, 4.8, 4, 0.0),
     };
     scene.items.push(Item::Polygon { points, ink: Ink::Series(index) });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Pixels of `image` within 40 of `rgb` in every channel.
+    fn count(image: &RgbImage, rgb: [u8; 3]) -> usize {
+        image.pixels().filter(|p| (0..3).all(|c| p[c].abs_diff(rgb[c]) < 40)).count()
+    }
+
+    fn chart(points: Vec<(f64, f64)>) -> Chart {
+        Chart::new("", Axis::linear("x").range(0.0, 10.0), Axis::linear("y").range(0.0, 1.0))
+            .series(Series::new("", points))
+    }
+
+    fn lines(chart: &Chart) -> Vec<Vec<(f64, f64)>> {
+        let scene = chart.scene(400.0, 300.0);
+        let of_series = |item: Item| match item {
+            Item::Line { points, ink: Ink::Series(_), .. } => Some(points),
+            _ => None,
+        };
+        scene.items.into_iter().filter_map(of_series).collect()
+    }
+
+    #[test]
+    fn lines_break_at_gaps_and_lone_points_are_dots() {
+        let ys = [0.1, 0.2, f64::NAN, 0.4, f64::INFINITY, 0.6, 0.7];
+        let chart = chart(ys.iter().enumerate().map(|(i, &y)| (i as f64, y)).collect());
+        assert_eq!(lines(&chart).iter().map(Vec::len).collect::<Vec<_>>(), [2, 2]);
+        let scene = chart.scene(400.0, 300.0);
+        let marks = scene.items.iter().filter(|i| matches!(i, Item::Polygon { ink: Ink::Series(0), .. })).count();
+        assert_eq!(marks, 5 + 1, "a marker on each shown point, and the dot");
+    }
+
+    #[test]
+    fn zero_is_a_gap_on_a_log_axis() {
+        let axes = (Axis::linear("x"), Axis::log("y"));
+        let chart = Chart::new("", axes.0, axes.1).series(Series::new("", vec![(0.0, 1.0), (1.0, 0.1), (2.0, 0.0)]));
+        assert_eq!(lines(&chart).iter().map(Vec::len).sum::<usize>(), 2);
+    }
+
+    #[test]
+    fn lines_are_cut_at_the_frame() {
+        let pieces = lines(&chart(vec![(0.0, 0.5), (5.0, 2.5), (10.0, 0.5)]));
+        assert_eq!(pieces.len(), 2, "out at the top and in again");
+        assert_eq!(pieces[0][1].1, pieces[1][0].1, "both at the upper edge");
+        assert!(lines(&chart(vec![(0.0, 2.0), (10.0, 3.0)])).is_empty());
+    }
+
+    #[test]
+    fn a_line_is_where_its_values_are() {
+        let image = chart(vec![(0.0, 0.5), (10.0, 0.5)]).png(400.0, 300.0);
+        let blue = Ink::Series(0).light();
+        let rows: Vec<u32> = image.enumerate_pixels().filter(|(_, _, p)| p.0 == blue).map(|(_, y, _)| y).collect();
+        let (low, high) = (rows.iter().min().copied().unwrap_or(0), rows.iter().max().copied().unwrap_or(0));
+        // The frame reaches from 22 to 252 CSS pixels; markers are 3.5 in radius.
+        assert!((low + high).abs_diff(2 * (22 + 252)) <= 4, "rows {low} to {high}");
+        assert!(high - low < 16 && count(&image, blue) > 1000);
+    }
+
+    #[test]
+    fn odd_data_are_drawn_at_any_size() {
+        let wild =
+            [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::MAX, f64::MIN, f64::MIN_POSITIVE, 0.0, -1.0, 1e200];
+        let points: Vec<_> = wild.iter().flat_map(|&x| wild.iter().map(move |&y| (x, y))).collect();
+        for points in [vec![], vec![(1.0, 1.0)], vec![(2.0, 3.0); 5], points] {
+            for (x, y) in [(Axis::linear("x"), Axis::log("y")), (Axis::log("x").whole(), Axis::linear("y"))] {
+                let series = Series::new("n".repeat(300), points.clone());
+                let chart = Chart::new("t".repeat(300), x, y).series(series.clone()).series(series.smoothed(10.0));
+                let svg = chart.svg(1.0, 1.0);
+                assert!(!svg.contains("NaN") && !svg.contains("inf\""), "{svg}");
+                chart.png(1.0, 1.0);
+                chart.svg(2000.0, 900.0);
+            }
+        }
+    }
+
+    #[test]
+    fn thinning_keeps_extremes_and_ends() {
+        let mut points: Vec<(f64, f64)> = (0..100_000).map(|i| (f64::from(i) * 0.005, f64::from(i % 7))).collect();
+        points[50_001].1 = 99.0;
+        let kept = thin(&points);
+        assert!(kept.len() <= 4 * 1001, "{} points", kept.len());
+        assert_eq!((kept.first(), kept.last()), (points.first(), points.last()));
+        assert!(kept.contains(&points[50_001]));
+    }
+
+    #[test]
+    fn smoothing_keeps_a_straight_line_and_gaps() {
+        let mut points: Vec<(f64, f64)> = (0..401).map(|i| (f64::from(i), f64::from(i))).collect();
+        points[300].1 = f64::NAN;
+        let smooth = smooth(&points, 20.0);
+        assert!((smooth[150].1 - 150.0).abs() < 1e-3, "no lag in the middle: {}", smooth[150].1);
+        assert!(smooth[300].1.is_nan() && smooth[301].1.is_finite());
+    }
+
+    #[test]
+    fn files_are_written_and_described() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let chart = Chart::new("Loss <1>", Axis::linear("step"), Axis::linear("loss").unit("nats"))
+            .series(Series::new("train", vec![(1.0, 2.0), (2.0, 0.5), (3.0, 1.0)]));
+        let [svg, png] = chart.write(folder.path(), "loss").expect("written");
+        let text = std::fs::read_to_string(svg).expect("the SVG");
+        assert!(text.contains("<title>Loss &lt;1&gt;</title>") && text.contains("loss (nats)"));
+        assert!(text.contains("from 2 at 1 to 1 at 3, lowest 0.500 at 2"), "{}", chart.description());
+        assert_eq!(image::open(png).expect("the PNG").width(), 1600);
+    }
 }

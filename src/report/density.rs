@@ -167,9 +167,8 @@ fn axes(scene: &mut Scene, (x, y): (f64, f64)) {
 /// The colour bar, its ticks, and its unit.
 fn bar(scene: &mut Scene, (x, y): (f64, f64), brightest: f64) {
     let (width, steps) = (14.0, SIDE as u32);
-    let image = RgbImage::from_fn(width as u32, steps, |_, row| {
-        Rgb(heat(1.0 - (f64::from(row) + 0.5) / f64::from(steps)))
-    });
+    let image =
+        RgbImage::from_fn(width as u32, steps, |_, row| Rgb(heat(1.0 - (f64::from(row) + 0.5) / f64::from(steps))));
     scene.items.push(Item::Picture { at: (x, y), scale: 1.0, image });
     let axis = Axis::linear("density").range(0.0, brightest);
     let span = axis.span(std::iter::empty(), 0.0);

@@ -15,8 +15,8 @@ const GAP: u32 = 4;
 const MARGIN: f64 = 12.0;
 /// Row labels are broken into lines of at most this width.
 const LABEL: f64 = 150.0;
-/// Enlargement stops where a tile's side reaches this many pixels.
-const TILE: usize = 84;
+/// Enlargement stops before a tile's side exceeds this many pixels.
+const TILE: usize = 96;
 
 /// The whole factor that makes a tile of `side` pixels comfortably visible.
 fn enlargement(side: usize) -> u32 {
@@ -105,9 +105,8 @@ impl ImageGrid {
 
     fn scene(&self) -> Scene {
         let columns = self.rows.iter().map(|row| row.pictures.len()).max().unwrap_or(0).max(self.headings.len());
-        let side = |axis: usize| {
-            self.rows.iter().flat_map(|row| &row.pictures).map(|p| p.shape()[axis]).max().unwrap_or(1)
-        };
+        let side =
+            |axis: usize| self.rows.iter().flat_map(|row| &row.pictures).map(|p| p.shape()[axis]).max().unwrap_or(1);
         let scale = self.scale.unwrap_or_else(|| enlargement(side(1).max(side(2))));
         let (tile_wide, tile_tall) = (side(2) as f64 * f64::from(scale), side(1) as f64 * f64::from(scale));
         let gap = f64::from(GAP);
@@ -148,7 +147,7 @@ impl ImageGrid {
                 let text = super::scene::shorten(text, TEXT - 1.0, column);
                 scene.text(at, text, TEXT - 1.0, Anchor::Middle, Ink::Muted);
             }
-            top += tile_tall + if row.captions.is_empty() { gap } else { (TEXT * 1.6).ceil() };
+            top += tile_tall + if row.captions.is_empty() { gap } else { (TEXT * 1.9).ceil() };
         }
         scene.height = (top - gap + MARGIN).ceil();
         scene

@@ -29,8 +29,7 @@ pub(crate) enum Ink {
 }
 
 /// Series colours on white: Okabe and Ito's hues, darkened where they were too light for a thin line.
-const LIGHT: [Rgb; 6] =
-    [[0, 114, 178], [204, 82, 0], [0, 128, 96], [170, 68, 153], [125, 100, 0], [80, 80, 80]];
+const LIGHT: [Rgb; 6] = [[0, 114, 178], [204, 82, 0], [0, 128, 96], [170, 68, 153], [125, 100, 0], [80, 80, 80]];
 /// The same hues on a dark page.
 const DARK: [Rgb; 6] =
     [[86, 180, 233], [255, 146, 56], [46, 196, 152], [224, 140, 200], [230, 190, 60], [190, 190, 190]];

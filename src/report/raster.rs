@@ -1,13 +1,14 @@
 //! A drawing as pixels, for PNG.
 //!
-//! plotters' bitmap backend draws at twice the output resolution, in bands, which are averaged down: its polygons and
-//! thick lines have hard edges otherwise.
+//! Drawn at twice the output resolution, in bands, which are averaged down. plotters' bitmap backend draws the text;
+//! the few shapes are filled here, because its polygons have holes where a noisy curve overlaps itself, lose squares
+//! with level sides, and leave out the last row and column of rectangles.
 
 use super::palette::Ink;
 use super::scene::{Anchor, EXPONENT, HEIGHT_PER_EM, Item, RAISE, Scene, font, measure};
 use image::{Rgb, RgbImage};
-use plotters::prelude::*;
-use plotters::style::FontTransform;
+use plotters::backend::{BitMapBackend, DrawingBackend, RGBPixel};
+use plotters::style::{FontTransform, RGBColor, TextStyle};
 
 /// Raster pixels drawn per output pixel and axis.
 const OVERSAMPLE: u32 = 2;
@@ -23,12 +24,10 @@ impl Scene {
         for top in (0..height).step_by(BAND as usize) {
             let rows = BAND.min(height - top);
             let (wide, tall) = (width * OVERSAMPLE, rows * OVERSAMPLE);
-            let mut buffer = vec![255u8; wide as usize * tall as usize * 3];
-            {
-                let backend = BitMapBackend::with_buffer(&mut buffer, (wide, tall));
-                let mut brush = Brush { backend, scale: f64::from(fine), top: f64::from(top * OVERSAMPLE) };
-                self.items.iter().for_each(|item| brush.item(item));
-            }
+            let buffer = vec![255u8; wide as usize * tall as usize * 3];
+            let mut brush = Brush { buffer, wide, tall, scale: f64::from(fine), top: f64::from(top * OVERSAMPLE) };
+            self.items.iter().for_each(|item| brush.item(item));
+            let buffer = brush.buffer;
             let at = |x: u32, y: u32, c: usize| u32::from(buffer[(y * wide + x) as usize * 3 + c]);
             for y in 0..rows {
                 for x in 0..width {
@@ -46,14 +45,17 @@ impl Scene {
 }
 
 /// Draws items on a raster whose uppermost row is row `top` of the whole.
-struct Brush<'a> {
-    backend: BitMapBackend<'a>,
+struct Brush {
+    /// Rows of red, green, blue.
+    buffer: Vec<u8>,
+    wide: u32,
+    tall: u32,
     scale: f64,
     top: f64,
 }
 
-impl Brush<'_> {
-    /// A position on the raster. Far outside is cut to a distance that plotters' integer arithmetic can bear.
+impl Brush {
+    /// A position on the raster.
     fn place(&self, (x, y): (f64, f64)) -> (i32, i32) {
         let cut = |v: f64| v.round().clamp(-1e5, 1e5) as i32;
         (cut(x * self.scale), cut(y * self.scale - self.top))
@@ -61,7 +63,7 @@ impl Brush<'_> {
 
     /// Whether rows from `low` to `high`, in CSS pixels, touch this band.
     fn touches(&self, low: f64, high: f64) -> bool {
-        let rows = f64::from(self.backend.get_size().1);
+        let rows = f64::from(self.tall);
         high * self.scale - self.top >= 0.0 && low * self.scale - self.top <= rows
     }
 
@@ -71,6 +73,10 @@ impl Brush<'_> {
                 let colour = colour(*ink);
                 for stroke in dashes(points, dash) {
                     stroke.windows(2).for_each(|ends| self.segment(ends[0], ends[1], *width, colour));
+                    if *width > 1.0 {
+                        let joints = stroke.iter().skip(1).take(stroke.len().saturating_sub(2));
+                        joints.for_each(|&at| self.disc(at, width / 2.0, colour));
+                    }
                 }
             }
             Item::Polygon { points, ink } => self.polygon(points, colour(*ink)),
@@ -95,15 +101,14 @@ impl Brush<'_> {
                 for (x, y, pixel) in image.enumerate_pixels() {
                     let (left, upper) = (at.0 + f64::from(x) * side, at.1 + f64::from(y) * side);
                     let (from, to) = (self.place((left, upper)), self.place((left + side, upper + side)));
-                    self.fill(from, to, RGBColor(pixel[0], pixel[1], pixel[2]));
+                    self.fill(from, to, *pixel);
                 }
             }
         }
     }
 
-    /// One straight stroke with round ends. Each is drawn on its own, because plotters' polygon of a whole path
-    /// leaves holes where a noisy curve overlaps itself.
-    fn segment(&mut self, a: (f64, f64), b: (f64, f64), width: f64, colour: RGBColor) {
+    /// One straight stroke.
+    fn segment(&mut self, a: (f64, f64), b: (f64, f64), width: f64, colour: Rgb<u8>) {
         let half = width / 2.0;
         if !self.touches(a.1.min(b.1) - half, a.1.max(b.1) + half) {
             return;
@@ -121,24 +126,26 @@ impl Brush<'_> {
             let corners = [(a.0 + nx, a.1 + ny), (b.0 + nx, b.1 + ny), (b.0 - nx, b.1 - ny), (a.0 - nx, a.1 - ny)];
             self.polygon(&corners, colour);
         }
-        let radius = (half * self.scale).round() as u32;
-        if radius > 1 && width > 1.0 {
-            for end in [a, b] {
-                let centre = self.place(end);
-                infallible(self.backend.draw_circle(centre, radius, &colour, true));
-            }
+    }
+
+    fn disc(&mut self, at: (f64, f64), radius: f64, colour: Rgb<u8>) {
+        let (x, y, radius) = (at.0 * self.scale, at.1 * self.scale - self.top, radius * self.scale);
+        for row in (y - radius).round().max(0.0) as i32..(y + radius).round().min(f64::from(self.tall)) as i32 {
+            let off = f64::from(row) + 0.5 - y;
+            let half = (radius * radius - off * off).max(0.0).sqrt();
+            self.fill(((x - half).round() as i32, row), ((x + half).round() as i32, row + 1), colour);
         }
     }
 
-    fn polygon(&mut self, points: &[(f64, f64)], colour: RGBColor) {
+    fn polygon(&mut self, points: &[(f64, f64)], colour: Rgb<u8>) {
         let (low, high) = points.iter().fold((f64::MAX, f64::MIN), |(low, high), p| (low.min(p.1), high.max(p.1)));
         if !self.touches(low, high) {
             return;
         }
-        // Row by row between the crossings of its edges: plotters' own polygons lose some of those with level sides.
+        // Row by row between the crossings of its edges.
         let corners: Vec<(f64, f64)> =
             points.iter().map(|&(x, y)| (x * self.scale, y * self.scale - self.top)).collect();
-        let rows = f64::from(self.backend.get_size().1);
+        let rows = f64::from(self.tall);
         let (first, last) = ((low * self.scale - self.top).max(0.0), (high * self.scale - self.top).min(rows));
         for row in first.round() as i32..(last.round() as i32) {
             let y = f64::from(row) + 0.5;
@@ -154,12 +161,16 @@ impl Brush<'_> {
     }
 
     /// Fills the pixels from `from` up to but excluding `to`.
-    fn fill(&mut self, from: (i32, i32), to: (i32, i32), colour: RGBColor) {
-        let (width, height) = self.backend.get_size();
-        let (left, upper) = (from.0.max(0), from.1.max(0));
-        let (right, lower) = ((to.0 - 1).min(width as i32 - 1), (to.1 - 1).min(height as i32 - 1));
-        if left <= right && upper <= lower {
-            infallible(self.backend.draw_rect((left, upper), (right, lower), &colour, true));
+    fn fill(&mut self, from: (i32, i32), to: (i32, i32), colour: Rgb<u8>) {
+        let (left, upper) = (from.0.max(0) as usize, from.1.max(0) as usize);
+        let (right, lower) = (to.0.clamp(0, self.wide as i32) as usize, to.1.clamp(0, self.tall as i32) as usize);
+        for row in upper..lower {
+            let start = row * self.wide as usize;
+            if left < right {
+                self.buffer[(start + left) * 3..(start + right) * 3]
+                    .chunks_exact_mut(3)
+                    .for_each(|pixel| pixel.copy_from_slice(&colour.0));
+            }
         }
     }
 
@@ -174,23 +185,19 @@ impl Brush<'_> {
         let drop = (pixels as f32 / 2.0) as i32;
         let turn = if upward { FontTransform::Rotate270 } else { FontTransform::None };
         let at = if upward { (x - drop, y) } else { (x, y - drop) };
-        let colour = colour(ink);
+        let [red, green, blue] = ink.light();
+        let colour = RGBColor(red, green, blue);
         let style = TextStyle::from(font(pixels)).color(&colour).transform(turn);
-        infallible(self.backend.draw_text(text, &style, at));
+        let mut backend = BitMapBackend::<RGBPixel>::with_buffer(&mut self.buffer, (self.wide, self.tall));
+        if let Err(error) = backend.draw_text(text, &style, at) {
+            // In memory and with a registered font this cannot fail; were it to, the bug is here.
+            panic!("drawing {text:?} failed: {error:?}");
+        }
     }
 }
 
-/// Drawing into memory with a registered font cannot fail; were it to, the bug is here.
-#[track_caller]
-fn infallible<E: std::fmt::Debug>(result: Result<(), E>) {
-    if let Err(error) = result {
-        panic!("drawing into memory failed: {error:?}");
-    }
-}
-
-fn colour(ink: Ink) -> RGBColor {
-    let [red, green, blue] = ink.light();
-    RGBColor(red, green, blue)
+fn colour(ink: Ink) -> Rgb<u8> {
+    Rgb(ink.light())
 }
 
 /// `points` cut into the strokes that `dash` draws.

@@ -13,14 +13,23 @@ impl Scene {
     ///
     /// `title` and `description` are for those who cannot see it.
     pub(crate) fn svg(&self, title: &str, description: &str) -> String {
+        self.markup(title, description, &format!("<style>{}</style>\n", dark_rules()), "")
+    }
+
+    /// The same as an element of an HTML page whose style sheet has the [`dark_rules`]; `class` is added to its class.
+    pub(crate) fn svg_inline(&self, title: &str, description: &str, class: &str) -> String {
+        self.markup(title, description, "", class)
+    }
+
+    fn markup(&self, title: &str, description: &str, style: &str, name: &str) -> String {
         let (width, height) = (number(self.width), number(self.height));
+        let space = if name.is_empty() { "" } else { " " };
         let mut out = format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"chart\" role=\"img\" width=\"{width}\" height=\"{height}\" \
-             viewBox=\"0 0 {width} {height}\" font-family=\"system-ui, 'DejaVu Sans', sans-serif\">\n\
-             <title>{}</title>\n<desc>{}</desc>\n<style>{}</style>\n",
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"chart{space}{name}\" role=\"img\" width=\"{width}\" \
+             height=\"{height}\" viewBox=\"0 0 {width} {height}\" \
+             font-family=\"system-ui, 'DejaVu Sans', sans-serif\">\n<title>{}</title>\n<desc>{}</desc>\n{style}",
             escape(title),
-            escape(description),
-            dark_rules()
+            escape(description)
         );
         let paper = class(Ink::Paper, 'f');
         let _ = writeln!(out, "<rect width=\"{width}\" height=\"{height}\" fill=\"#ffffff\"{paper}/>");
@@ -75,7 +84,7 @@ fn class(ink: Ink, role: char) -> String {
 }
 
 /// Light colours are plain attributes, which every renderer knows; these rules replace them on a dark page.
-fn dark_rules() -> &'static str {
+pub(crate) fn dark_rules() -> &'static str {
     static RULES: OnceLock<String> = OnceLock::new();
     RULES.get_or_init(|| {
         let fixed = [Ink::Text, Ink::Muted, Ink::Frame, Ink::Grid, Ink::Paper];
