@@ -3,10 +3,10 @@ pub mod autodiff;
 pub mod error;
 pub mod gpu;
 pub mod graph;
-#[cfg(feature = "cli")]
-pub mod picture;
 pub mod interpret;
 pub mod ops;
+#[cfg(feature = "cli")]
+pub mod picture;
 pub mod plan;
 pub mod random;
 #[cfg(feature = "cli")]
