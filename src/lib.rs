@@ -1,9 +1,11 @@
 //! Invertible residual networks on any GPU.
 pub mod autodiff;
+pub mod data;
 pub mod error;
 pub mod gpu;
 pub mod graph;
 pub mod interpret;
+pub mod nearest;
 pub mod ops;
 #[cfg(feature = "cli")]
 pub mod picture;
