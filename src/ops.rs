@@ -11,6 +11,8 @@ pub mod conv2d;
 pub mod matmul;
 pub mod random;
 pub mod reduce;
+#[doc(hidden)]
+pub mod samples;
 pub mod select;
 pub mod source;
 pub mod unary;
