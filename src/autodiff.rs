@@ -1,0 +1,275 @@
+//! Differentiation: graph to graph, in reverse, to any order.
+//!
+//! [`Graph::vjp`] walks the arena backwards and lets each op's rule add the nodes of its derivative. What it adds are
+//! ordinary nodes, so it can be applied to its own result. The walk, not the rules, decides what depends on what and
+//! adds up cotangents.
+//!
+//! A call is differentiated by deriving two functions once for all calls of the same function: one that also returns
+//! the residuals the backward pass needs, one that turns residuals and cotangents into cotangents of the arguments.
+//! The call in the graph is widened in place to the first; its old results keep their numbers. Residuals are values
+//! that are dear to recompute (convolutions, reductions, results of inner calls); elementwise values are recomputed
+//! from them inside the backward function, where they fuse into its kernels. A [recomputed](Function::recomputed)
+//! function keeps nothing and runs its forward part again.
+
+use std::collections::BTreeMap;
+
+use crate::graph::{Derived, Function, FunctionRef, Graph, NodeId};
+use crate::ops::Op;
+
+impl Graph {
+    /// Vector-Jacobian products: for outputs `y` with cotangents `ct` (pairs), the cotangent of each of `wrt`. Where
+    /// nothing depends, the cotangent is a constant zero.
+    #[track_caller]
+    pub fn vjp(&mut self, outputs: &[(NodeId, NodeId)], wrt: &[NodeId]) -> Vec<NodeId> {
+        let found = self.vjp_sparse(outputs, wrt);
+        found.into_iter().zip(wrt).map(|(ct, &x)| ct.unwrap_or_else(|| self.scalar_like(0.0, x))).collect()
+    }
+
+    /// Gradient of the scalar `loss` in each of `wrt`.
+    #[track_caller]
+    pub fn grad(&mut self, loss: NodeId, wrt: &[NodeId]) -> Vec<NodeId> {
+        assert_eq!(self.shape(loss).len(), 1, "grad: the loss must be one number, has shape {}", self.shape(loss));
+        let one = self.scalar_like(1.0, loss);
+        self.vjp(&[(loss, one)], wrt)
+    }
+
+    /// Jacobian-vector product: the tangent of `y` when each `x` moves along its tangent, as the transpose of the
+    /// transposed product. The cotangent over which the product is transposed is a free variable that drops out.
+    #[track_caller]
+    pub fn jvp(&mut self, y: NodeId, tangents: &[(NodeId, NodeId)]) -> NodeId {
+        // The vjp is linear in its cotangent u: ⟨u, J t⟩ = ⟨Jᵀ u, t⟩. Differentiating in u gives J t, whatever u is;
+        // a product with zero would be simplified away, so u is a copy of y that simplification cannot see through.
+        let probe = self.stop_gradient(y);
+        let wrt: Vec<NodeId> = tangents.iter().map(|&(x, _)| x).collect();
+        let products = self.vjp_sparse(&[(y, probe)], &wrt);
+        let pairs: Vec<(NodeId, NodeId)> = products
+            .into_iter()
+            .zip(tangents)
+            .filter_map(|(product, &(_, tangent))| product.map(|product| (product, tangent)))
+            .collect();
+        self.vjp(&pairs, &[probe])[0]
+    }
+
+    #[track_caller]
+    fn vjp_sparse(&mut self, outputs: &[(NodeId, NodeId)], wrt: &[NodeId]) -> Vec<Option<NodeId>> {
+        let mut cotangents: BTreeMap<NodeId, NodeId> = BTreeMap::new();
+        let active = self.dependent_on(wrt);
+        for &(y, ct) in outputs {
+            assert_eq!(self.shape(y), self.shape(ct), "vjp: the cotangent's shape differs from the output's");
+            if active[y.index()] {
+                self.accumulate(&mut cotangents, y, ct);
+            }
+        }
+        let mut found: Vec<Option<NodeId>> = vec![None; wrt.len()];
+        // Cotangents of the results of calls, by call and number of the result.
+        let mut of_results: BTreeMap<NodeId, BTreeMap<usize, NodeId>> = BTreeMap::new();
+        loop {
+            let next_node = cotangents.last_key_value().map(|(&node, _)| node);
+            let next_call = of_results.last_key_value().map(|(&call, _)| call);
+            let Some(node) = next_node.max(next_call) else { break };
+            let (inputs, parts) = if next_call == Some(node) {
+                let results = of_results.remove(&node).unwrap_or_default();
+                (self.node(node).inputs.clone(), self.call_vjp(node, &results, &active))
+            } else {
+                let Some(ct) = cotangents.remove(&node) else { break };
+                for (slot, _) in found.iter_mut().zip(wrt).filter(|&(_, &x)| x == node) {
+                    *slot = Some(ct);
+                }
+                if let Op::Get(get) = self.node(node).op {
+                    let call = self.node(node).inputs[0];
+                    let existing = of_results.entry(call).or_default().remove(&get.index);
+                    let total = existing.map_or(ct, |existing| self.add(existing, ct));
+                    of_results.entry(call).or_default().insert(get.index, total);
+                    continue;
+                }
+                let inputs = self.node(node).inputs.clone();
+                if inputs.iter().all(|input| !active[input.index()]) {
+                    continue;
+                }
+                let op = self.node(node).op.clone();
+                (inputs, op.rule().vjp(self, node, ct))
+            };
+            for (input, part) in inputs.into_iter().zip(parts) {
+                if let Some(part) = part.filter(|_| active[input.index()]) {
+                    self.accumulate(&mut cotangents, input, part);
+                }
+            }
+        }
+        found
+    }
+
+    fn accumulate(&mut self, cotangents: &mut BTreeMap<NodeId, NodeId>, node: NodeId, ct: NodeId) {
+        debug_assert_eq!(self.shape(node), self.shape(ct), "a rule gave a cotangent of another shape");
+        let total = match cotangents.get(&node) {
+            Some(&existing) => self.add(existing, ct),
+            None => ct,
+        };
+        cotangents.insert(node, total);
+    }
+
+    /// For every node, whether it depends on one of `sources` differentiably.
+    fn dependent_on(&self, sources: &[NodeId]) -> Vec<bool> {
+        let mut dependent = vec![false; self.len()];
+        for source in sources {
+            dependent[source.index()] = true;
+        }
+        for (id, node) in self.nodes() {
+            let carries =
+                !matches!(node.op, Op::Iterate(_) | Op::Random(_) | Op::Unary(crate::ops::unary::Unary::StopGradient));
+            if carries && node.inputs.iter().any(|input| dependent[input.index()]) {
+                dependent[id.index()] = true;
+            }
+        }
+        dependent
+    }
+
+    /// Cotangents of a call's arguments, from those of its results.
+    fn call_vjp(&mut self, call: NodeId, results: &BTreeMap<usize, NodeId>, active: &[bool]) -> Vec<Option<NodeId>> {
+        let Op::Call(function) = self.node(call).op.clone() else { return Vec::new() };
+        let arguments = self.node(call).inputs.clone();
+        let count = function.graph().outputs().len();
+        if let Some(vjp) = function.custom_vjp() {
+            let mut all = arguments.clone();
+            for index in 0..count {
+                all.push(self.get(call, index));
+            }
+            for index in 0..count {
+                all.push(
+                    results
+                        .get(&index)
+                        .copied()
+                        .unwrap_or_else(|| self.constant(0.0, function.output_shape(index).clone())),
+                );
+            }
+            return self.call(vjp, &all).into_iter().map(Some).collect();
+        }
+        let wanted: Vec<bool> = arguments.iter().map(|argument| active[argument.index()]).collect();
+        let given: Vec<bool> = (0..count).map(|index| results.contains_key(&index)).collect();
+        let derived = function.derived(&wanted, &given, || derive(&function, &wanted, &given));
+        self.widen_call(call, derived.forward.clone());
+        let mut all: Vec<NodeId> = derived.kept_inputs.iter().map(|&index| arguments[index]).collect();
+        for &index in &derived.residuals {
+            all.push(self.get(call, index));
+        }
+        all.extend(results.values());
+        let mut parts = self.call(&derived.backward, &all).into_iter();
+        wanted.iter().map(|&wanted| if wanted { parts.next() } else { None }).collect()
+    }
+}
+
+/// Derives the forward and backward functions of `function` for these active inputs and given cotangents.
+fn derive(function: &FunctionRef, wanted: &[bool], given: &[bool]) -> Derived {
+    let body = function.graph();
+    let count = body.len();
+    let mut joint = body.clone();
+    let outputs: Vec<NodeId> = body.outputs().iter().map(|&(_, id)| id).collect();
+    let mut pairs = Vec::new();
+    for (index, &y) in outputs.iter().enumerate().filter(|&(index, _)| given[index]) {
+        let shape = body.shape(y).clone();
+        let ct = joint.input(format!("cotangent {index}"), shape);
+        pairs.push((y, ct));
+    }
+    let wrt: Vec<NodeId> =
+        body.inputs().iter().zip(wanted).filter(|&(_, &wanted)| wanted).map(|(&(_, id), _)| id).collect();
+    let gradients = joint.vjp(&pairs, &wrt);
+
+    let mut split = Split { joint: &joint, count, recompute: function.recomputes(), map: vec![None; joint.len()] };
+    let mut backward = Graph::new();
+    let needed = split.needed(&gradients);
+    let mut kept_inputs = Vec::new();
+    for (number, (name, id)) in body.inputs().iter().enumerate() {
+        if needed[id.index()] {
+            split.map[id.index()] = Some(backward.input(name.clone(), body.shape(*id).clone()));
+            kept_inputs.push(number);
+        }
+    }
+    let mut forward = joint.prefix(count);
+    for (name, id) in body.outputs() {
+        forward.output(name.clone(), *id);
+    }
+    let mut residuals = Vec::new();
+    for (id, node) in joint.nodes().take(count) {
+        if !needed[id.index()] || !split.is_residual(id) {
+            continue;
+        }
+        let index = outputs.iter().position(|&output| output == id).unwrap_or_else(|| {
+            let index = forward.outputs().len();
+            forward.output(format!("residual {}", id.index()), id);
+            index
+        });
+        split.map[id.index()] = Some(backward.input(format!("residual {}", id.index()), node.shape.clone()));
+        residuals.push(index);
+    }
+    for &(_, ct) in &pairs {
+        let Op::Input(number) = joint.node(ct).op else { unreachable!("cotangents were made as inputs") };
+        let shape = joint.shape(ct).clone();
+        split.map[ct.index()] = Some(backward.input(joint.inputs()[number].0.clone(), shape));
+    }
+    split.copy(&needed, &mut backward);
+    for (index, gradient) in gradients.iter().enumerate() {
+        let node = split.map[gradient.index()].expect("everything the gradients need was copied");
+        backward.output(format!("gradient {index}"), node);
+    }
+    let (forward, name) = if function.recomputes()
+        || residuals.iter().all(|&index| index < outputs.len()) && !has_widened(body, &forward)
+    {
+        (function.clone(), function.name())
+    } else {
+        (Function::new(format!("{}.forward", function.name()), forward), function.name())
+    };
+    let backward = Function::new(format!("{name}.backward"), backward);
+    Derived { forward, backward, kept_inputs, residuals }
+}
+
+/// Whether differentiation widened a call inside the body.
+fn has_widened(body: &Graph, forward: &Graph) -> bool {
+    body.nodes().zip(forward.nodes()).any(|((_, before), (_, after))| before.op != after.op)
+}
+
+/// Splits a joint forward and backward graph into the two.
+struct Split<'a> {
+    joint: &'a Graph,
+    /// How many nodes belong to the forward part.
+    count: usize,
+    recompute: bool,
+    map: Vec<Option<NodeId>>,
+}
+
+impl Split<'_> {
+    /// Whether the backward function receives this node's value instead of computing it.
+    fn is_residual(&self, id: NodeId) -> bool {
+        let op = &self.joint.node(id).op;
+        let held = matches!(op, Op::Input(_) | Op::Call(_) | Op::Iterate(_));
+        id.index() < self.count && !held && !self.recompute && !op.is_elementwise()
+    }
+
+    /// Which nodes the backward function computes or receives.
+    fn needed(&self, gradients: &[NodeId]) -> Vec<bool> {
+        let mut needed = vec![false; self.joint.len()];
+        for gradient in gradients {
+            needed[gradient.index()] = true;
+        }
+        for index in (0..self.joint.len()).rev() {
+            let id = NodeId(index as u32);
+            if needed[index] && !self.is_residual(id) {
+                for input in &self.joint.node(id).inputs {
+                    needed[input.index()] = true;
+                }
+            }
+        }
+        needed
+    }
+
+    fn copy(&mut self, needed: &[bool], backward: &mut Graph) {
+        for (id, node) in self.joint.nodes() {
+            if !needed[id.index()] || self.map[id.index()].is_some() {
+                continue;
+            }
+            let mut copy = node.clone();
+            for input in &mut copy.inputs {
+                *input = self.map[input.index()].expect("operands are copied before their users");
+            }
+            self.map[id.index()] = Some(backward.push(copy));
+        }
+    }
+}
