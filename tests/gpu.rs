@@ -401,7 +401,8 @@ fn tunable(gpu: &Gpu, len: usize) -> Kernel {
         kernel("tunable 4096", 1, len, &body).variants[0].source.clone()
     };
     let variant = |name: &str, rounds: u32| variant(name, &body(rounds), len);
-    tunable.variants = vec![variant("oversized", 0), variant("slow", 4000), variant("fast", 1), variant("slower", 8000)];
+    tunable.variants =
+        vec![variant("oversized", 0), variant("slow", 4000), variant("fast", 1), variant("slower", 8000)];
     tunable.variants[0].workgroup_bytes = gpu.limits().workgroup_bytes + 1;
     tunable
 }
