@@ -304,7 +304,10 @@ impl Binder<'_> {
             let (label, name) = (&self.program.buffers[binding.buffer].label, &self.program.name);
             let (offset, bytes) = (binding.offset, binding.bytes);
             assert!(
-                offset % ALIGNMENT == 0 && bytes > 0 && bytes % 4 == 0 && offset + bytes <= place.bytes,
+                offset.is_multiple_of(ALIGNMENT)
+                    && bytes > 0
+                    && bytes.is_multiple_of(4)
+                    && offset + bytes <= place.bytes,
                 "{name}: kernel `{}` binds bytes {offset} to {} of `{label}`, which has {}; offsets are multiples of 256",
                 kernel.label,
                 offset + bytes,
@@ -348,7 +351,7 @@ impl Binder<'_> {
 
         let place = &self.places[flag.buffer];
         assert!(
-            flag.offset % ALIGNMENT == 0 && flag.bytes == 4 && flag.offset + 4 <= place.bytes,
+            flag.offset.is_multiple_of(ALIGNMENT) && flag.bytes == 4 && flag.offset + 4 <= place.bytes,
             "{}: the flag of a loop is 4 bytes at a multiple of 256, not {flag:?}",
             self.program.name
         );

@@ -44,9 +44,11 @@ pub struct Choice {
 #[derive(Clone, Debug)]
 pub struct Tuning {
     mode: Mode,
-    /// By adapter and driver, then by kernel label.
-    known: BTreeMap<String, BTreeMap<String, Choice>>,
+    known: Known,
 }
+
+/// Choices by adapter and driver, then by kernel label.
+type Known = BTreeMap<String, BTreeMap<String, Choice>>;
 
 #[derive(Clone, Debug)]
 enum Mode {
@@ -58,25 +60,28 @@ enum Mode {
 impl Tuning {
     /// No timing: the first variant that fits the device.
     pub fn first() -> Self {
-        Self { mode: Mode::First, known: BTreeMap::new() }
+        Self { mode: Mode::First, known: Known::new() }
     }
 
     /// No timing: the variant that `choices` (from [`Tuning::choices`]) names for the kernel's label, where it has one
     /// that still exists and fits; else the first that fits.
     pub fn fixed(choices: BTreeMap<String, String>) -> Self {
-        Self { mode: Mode::Fixed(choices), known: BTreeMap::new() }
+        Self { mode: Mode::Fixed(choices), known: Known::new() }
     }
 
     /// Timing, remembered only as long as this value lives.
     pub fn measured() -> Self {
-        Self { mode: Mode::Measured { path: None, budget: Duration::from_secs(30) }, known: BTreeMap::new() }
+        Self { mode: Mode::Measured { path: None, budget: Duration::from_secs(30) }, known: Known::new() }
     }
 
     /// Timing, remembered in the JSON file at `path`, which need not exist. A damaged file is ignored with a message on
     /// standard error, and written anew.
     pub fn open(path: impl Into<PathBuf>) -> Self {
         let path = path.into();
-        let known = load(&path);
+        let known = load(&path).unwrap_or_else(|message| {
+            eprintln!("note: {}: {message}", path.display());
+            Known::new()
+        });
         Self { mode: Mode::Measured { path: Some(path), budget: Duration::from_secs(30) }, known }
     }
 
@@ -144,7 +149,7 @@ impl Tuning {
         }
         if let Some(path) = &path {
             // Others may have written meanwhile: keep what they found.
-            for (adapter, choices) in load(path) {
+            for (adapter, choices) in load(path).unwrap_or_default() {
                 let known = self.known.entry(adapter).or_default();
                 for (label, choice) in choices {
                     known.entry(label).or_insert(choice);
@@ -317,24 +322,19 @@ fn noise(len: usize) -> Vec<f32> {
     (0..len).map(|_| next()).collect()
 }
 
-/// Reads a tuning file. A file that is not there has nothing in it; so has a damaged one, with a message.
-fn load(path: &Path) -> BTreeMap<String, BTreeMap<String, Choice>> {
-    let text = match std::fs::read(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return BTreeMap::new(),
-        Err(error) => {
-            eprintln!("note: {}: tuning results cannot be read: {error}", path.display());
-            return BTreeMap::new();
+/// Reads a tuning file. A file that is not there has nothing in it.
+fn load(path: &Path) -> Result<Known, String> {
+    match std::fs::read(path) {
+        Ok(text) => {
+            serde_json::from_slice(&text).map_err(|error| format!("damaged tuning results are ignored: {error}"))
         }
-    };
-    serde_json::from_slice(&text).unwrap_or_else(|error| {
-        eprintln!("note: {}: damaged tuning results are ignored: {error}", path.display());
-        BTreeMap::new()
-    })
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Known::new()),
+        Err(error) => Err(format!("tuning results cannot be read: {error}")),
+    }
 }
 
 /// Writes a tuning file: all of it or nothing.
-fn save(path: &Path, known: &BTreeMap<String, BTreeMap<String, Choice>>) -> std::io::Result<()> {
+fn save(path: &Path, known: &Known) -> std::io::Result<()> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
