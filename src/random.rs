@@ -13,6 +13,10 @@ impl Key {
 pub enum Distribution {
     /// a
     Normal,
+    /// b
+    Uniform,
+    /// c
+    Rademacher,
 }
 impl Distribution {
     /// n

@@ -1,0 +1,1 @@
+//! Optimizers as graphs over flat vectors.
