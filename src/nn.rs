@@ -23,7 +23,7 @@ pub use inverse::Stop;
 pub use logdet::LogDet;
 pub use model::{Evaluation, Model};
 pub use param::{Init, Param};
-pub use residual::Probes;
+pub use residual::{KEY_WIDTH, Probes};
 
 use crate::graph::{Graph, NodeId};
 

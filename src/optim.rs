@@ -4,12 +4,12 @@
 //! is then one elementwise graph, whatever the model. Update rules and their constants are PyTorch's: SGD with momentum,
 //! Adam, AdamW, Adamax.
 //!
-//! Inputs: `params`, `grads` and the [state](state_names), each `[len]`; scalars `lr` and `step`, the number of this
-//! update counted from 1. Outputs: `params` and the state under the same names, their next values; `grad_norm`, the
+//! Inputs: `params`, `grads` and the [state](state_names), each `[len]`; the scalar `lr`; for the Adam family the scalar
+//! `step`, the number of this update counted from 1. Outputs: `params` and the state under the same names, their next values; `grad_norm`, the
 //! Euclidean norm of the gradient before clipping, if clipping is on. State starts as zeros, except `ema`, which starts
 //! as a copy of `params`.
 
-use crate::config::{OptimizerConfig, OptimizerName, Schedule};
+use crate::config::{Config, OptimizerConfig, OptimizerName, Schedule};
 use crate::graph::{Graph, NodeId};
 
 /// Name of the moving average of parameters in the state.
@@ -38,7 +38,6 @@ pub fn update_graph(config: &OptimizerConfig, len: usize) -> Graph {
     let params = g.input("params", [len]);
     let grads = g.input("grads", [len]);
     let lr = g.input("lr", []);
-    let step = g.input("step", []);
     let grads = if config.clip > 0.0 { clip(&mut g, grads, config.clip) } else { grads };
     let decayed = |g: &mut Graph| {
         let decay = g.scale(params, config.weight_decay);
@@ -51,17 +50,17 @@ pub fn update_graph(config: &OptimizerConfig, len: usize) -> Graph {
         }
         OptimizerName::Adam => {
             let gradient = decayed(&mut g);
-            adam(&mut g, config, params, gradient, lr, step)
+            adam(&mut g, config, params, gradient, lr)
         }
         OptimizerName::AdamW => {
             let rate = g.scale(lr, -config.weight_decay);
             let kept = g.add_scalar(rate, 1.0);
             let shrunk = g.mul(params, kept);
-            adam(&mut g, config, shrunk, grads, lr, step)
+            adam(&mut g, config, shrunk, grads, lr)
         }
         OptimizerName::Adamax => {
             let gradient = decayed(&mut g);
-            adamax(&mut g, config, params, gradient, lr, step)
+            adamax(&mut g, config, params, gradient, lr)
         }
     };
     g.output("params", next);
@@ -123,14 +122,8 @@ fn sgd(g: &mut Graph, config: &OptimizerConfig, params: NodeId, gradient: NodeId
     g.sub(params, change)
 }
 
-fn adam(
-    g: &mut Graph,
-    config: &OptimizerConfig,
-    params: NodeId,
-    gradient: NodeId,
-    lr: NodeId,
-    step: NodeId,
-) -> NodeId {
+fn adam(g: &mut Graph, config: &OptimizerConfig, params: NodeId, gradient: NodeId, lr: NodeId) -> NodeId {
+    let step = g.input("step", []);
     let [first, second] = config.betas;
     let mean = average(g, "exp_avg", gradient, first);
     let square = g.square(gradient);
@@ -146,14 +139,8 @@ fn adam(
     g.sub(params, change)
 }
 
-fn adamax(
-    g: &mut Graph,
-    config: &OptimizerConfig,
-    params: NodeId,
-    gradient: NodeId,
-    lr: NodeId,
-    step: NodeId,
-) -> NodeId {
+fn adamax(g: &mut Graph, config: &OptimizerConfig, params: NodeId, gradient: NodeId, lr: NodeId) -> NodeId {
+    let step = g.input("step", []);
     let [first, second] = config.betas;
     let mean = average(g, "exp_avg", gradient, first);
     let shape = g.shape(gradient).clone();
@@ -170,27 +157,27 @@ fn adamax(
     g.sub(params, change)
 }
 
-/// The learning rate of update `step`, counted from 1, when an epoch has `steps_per_epoch` updates and training `epochs`
-/// epochs.
+/// The learning rate of update `step`, counted from 0, when an epoch has `steps_per_epoch` updates.
 ///
-/// During warm-up it rises in proportion to the step and reaches the configured rate with warm-up's last step. (The
-/// published code overshoots here by one epoch and, for density models, stays there.)
-pub fn learning_rate(config: &OptimizerConfig, step: u64, steps_per_epoch: usize, epochs: usize) -> f64 {
+/// During warm-up it rises in proportion to the updates done and reaches the configured rate with warm-up's last update.
+/// (The published code overshoots here by one epoch and, for density models, stays there.)
+pub fn learning_rate(config: &Config, step: u64, steps_per_epoch: u64) -> f64 {
+    let (train, config) = (&config.train, &config.optimizer);
     let epoch_len = steps_per_epoch.max(1) as f64;
-    let (warmup, total) = (config.warmup * epoch_len, epochs as f64 * epoch_len);
+    let (warmup, total) = (config.warmup * epoch_len, train.epochs as f64 * epoch_len);
     let step = step as f64;
-    if step < warmup {
-        return config.lr * step / warmup;
+    if step + 1.0 < warmup {
+        return config.lr * (step + 1.0) / warmup;
     }
     let factor = match config.schedule {
         Schedule::Constant => 1.0,
         Schedule::Step => {
-            let passed = config.milestones.iter().filter(|&&epoch| step > epoch * epoch_len).count();
+            let passed = config.milestones.iter().filter(|&&epoch| step >= epoch * epoch_len).count();
             config.decay.powi(passed as i32)
         }
         Schedule::Cosine => {
             // The last update still has a rate above zero: progress counts the updates before this one.
-            let progress = ((step - 1.0 - warmup) / (total - warmup).max(1.0)).clamp(0.0, 1.0);
+            let progress = ((step - warmup) / (total - warmup).max(1.0)).clamp(0.0, 1.0);
             0.5 * (1.0 + (std::f64::consts::PI * progress).cos())
         }
     };
@@ -209,37 +196,44 @@ mod tests {
         assert!((a - b).abs() <= TOLERANCE, "{a} is not {b}");
     }
 
+    fn config(epochs: usize, optimizer: OptimizerConfig) -> Config {
+        let mut config = Config { optimizer, ..Default::default() };
+        config.train.epochs = epochs;
+        config
+    }
+
     #[test]
     fn warmup_ends_at_the_configured_rate_and_stays() {
-        let config = OptimizerConfig { lr: 0.1, warmup: 2.0, ..Default::default() };
-        close(learning_rate(&config, 1, 10, 5), 0.005);
-        close(learning_rate(&config, 19, 10, 5), 0.095);
-        for step in 20..=50 {
-            close(learning_rate(&config, step, 10, 5), 0.1);
+        let config = config(5, OptimizerConfig { lr: 0.1, warmup: 2.0, ..Default::default() });
+        close(learning_rate(&config, 0, 10), 0.005);
+        close(learning_rate(&config, 18, 10), 0.095);
+        for step in 19..50 {
+            close(learning_rate(&config, step, 10), 0.1);
         }
     }
 
     #[test]
     fn steps_fall_after_their_epochs() {
-        let config = OptimizerConfig {
+        let optimizer = OptimizerConfig {
             lr: 1.0,
             schedule: Schedule::Step,
             milestones: vec![1.0, 2.0],
             decay: 0.2,
             ..Default::default()
         };
-        let rates: Vec<f64> = [10, 11, 20, 21].map(|step| learning_rate(&config, step, 10, 3)).to_vec();
-        for (rate, wanted) in rates.into_iter().zip([1.0, 0.2, 0.2, 0.04]) {
-            close(rate, wanted);
+        let config = config(3, optimizer);
+        for (step, wanted) in [(9, 1.0), (10, 0.2), (19, 0.2), (20, 0.04)] {
+            close(learning_rate(&config, step, 10), wanted);
         }
     }
 
     #[test]
     fn cosine_falls_from_the_rate_to_nearly_zero() {
-        let config = OptimizerConfig { lr: 1.0, schedule: Schedule::Cosine, warmup: 1.0, ..Default::default() };
-        close(learning_rate(&config, 11, 10, 11), 1.0);
-        close(learning_rate(&config, 61, 10, 11), 0.5);
-        let last = learning_rate(&config, 110, 10, 11);
+        let optimizer = OptimizerConfig { lr: 1.0, schedule: Schedule::Cosine, warmup: 1.0, ..Default::default() };
+        let config = config(11, optimizer);
+        close(learning_rate(&config, 10, 10), 1.0);
+        close(learning_rate(&config, 60, 10), 0.5);
+        let last = learning_rate(&config, 109, 10);
         assert!(last > 0.0 && last < 1e-3, "{last}");
     }
 

@@ -1,7 +1,8 @@
 //! Configurations that come with the program.
 
-use super::{Config, read};
+use super::Config;
 use crate::error::{Error, Result};
+use crate::nearest::unknown;
 
 /// Name and text of each preset.
 const PRESETS: [(&str, &str); 4] = [
@@ -22,10 +23,11 @@ impl Config {
     /// # Errors
     /// A name that is no preset's; the message names the nearest.
     pub fn preset_text(name: &str) -> Result<&'static str> {
-        PRESETS.iter().find(|&&(known, _)| known == name).map(|&(_, text)| text).ok_or_else(|| {
-            let names: Vec<String> = Self::preset_names().map(str::to_owned).collect();
-            Error::Config(format!("there is no preset {name}; {}", read::nearest(name, names.iter())))
-        })
+        PRESETS
+            .iter()
+            .find(|&&(known, _)| known == name)
+            .map(|&(_, text)| text)
+            .ok_or_else(|| Error::Config(unknown("preset", name, Self::preset_names())))
     }
 
     /// A preset.

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::Config;
 use crate::error::{Error, Result};
+use crate::nearest::unknown;
 
 /// `coefficient`: a number, or "none".
 pub(super) mod coefficient {
@@ -92,16 +93,15 @@ impl Config {
         for (section, keys) in sections {
             let known = tree.as_object().expect("a struct").clone();
             let Some(known_keys) = known.get(section).and_then(Value::as_object) else {
-                let cure = nearest(section, known.keys());
-                return Err(Error::Config(format!("{origin}: there is no section [{section}]; {cure}")));
+                return Err(Error::Config(format!("{origin}: {}", unknown("section", section, known.keys()))));
             };
             let keys = keys.as_object().ok_or_else(|| {
                 Error::Config(format!("{origin}: {section} must be a section [{section}], found {keys}"))
             })?;
             for (key, value) in keys {
                 if !known_keys.contains_key(key) {
-                    let cure = nearest(key, known_keys.keys());
-                    return Err(Error::Config(format!("{origin}: [{section}] has no key `{key}`; {cure}")));
+                    let kind = format!("key in [{section}]:");
+                    return Err(Error::Config(format!("{origin}: {}", unknown(&kind, key, known_keys.keys()))));
                 }
                 // One key at a time, so that a value of the wrong type is reported with its key.
                 tree[section][key] = value.clone();
@@ -122,30 +122,4 @@ fn literal(text: &str) -> Value {
         return value;
     }
     serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()))
-}
-
-/// Names the candidate that looks most like `name`, or all of them.
-pub(super) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a String>) -> String {
-    let candidates: Vec<&str> = candidates.map(String::as_str).collect();
-    let best = candidates.iter().min_by_key(|candidate| distance(name, candidate));
-    match best {
-        Some(best) if distance(name, best) <= 1 + name.len() / 3 => format!("did you mean `{best}`?"),
-        _ => format!("known are {}", candidates.join(", ")),
-    }
-}
-
-/// Edit distance: insertions, deletions and replacements of characters.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, &y) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(row[j + 1] + 1);
-        }
-    }
-    row[b.len()]
 }

@@ -4,7 +4,7 @@
 //! identity: `stack.0.bottleneck_block.0.weight_orig` and so on. Initial values come from the counter-based generator,
 //! so that a seed determines a model on every machine.
 
-use crate::random::{Distribution, Key};
+use crate::random::{Distribution, Key, stream};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
@@ -45,9 +45,6 @@ pub struct Param {
     pub role: Role,
 }
 
-/// Step number under which initial values are drawn; training never reaches it.
-const INITIAL_STEP: u32 = 0xff_ffff;
-
 impl Param {
     /// A parameter.
     pub fn parameter(name: impl Into<String>, shape: impl Into<Shape>, init: Init) -> Self {
@@ -64,9 +61,9 @@ impl Param {
         self.role == Role::Parameter
     }
 
-    /// The initial value for a seed below 2⁴⁸; `stream` is the tensor's position in the model.
-    pub fn initialize(&self, seed: u64, stream: u32) -> Tensor {
-        let key = Key::from_words([(seed & 0xff_ffff) as u32, ((seed >> 24) & 0xff_ffff) as u32, INITIAL_STEP, stream]);
+    /// The initial value for a seed below 2⁴⁸; `position` is the tensor's position in the model.
+    pub fn initialize(&self, seed: u64, position: u32) -> Tensor {
+        let key = Key::new(seed, position, stream::INITIALIZE);
         let draw = |distribution: Distribution| (0..self.shape.len()).map(move |i| distribution.draw(key, i as u32));
         let data: Vec<f32> = match self.init {
             Init::Constant(value) => vec![value as f32; self.shape.len()],
@@ -88,6 +85,6 @@ pub fn initialize(params: &[Param], seed: u64) -> Vec<(String, Tensor)> {
     params
         .iter()
         .enumerate()
-        .map(|(stream, param)| (param.name.clone(), param.initialize(seed, stream as u32)))
+        .map(|(position, param)| (param.name.clone(), param.initialize(seed, position as u32)))
         .collect()
 }
