@@ -1,12 +1,15 @@
 //! Invertible residual networks on any GPU.
 pub mod autodiff;
+pub mod config;
 pub mod data;
 pub mod error;
 pub mod gpu;
 pub mod graph;
 pub mod interpret;
 pub mod nearest;
+pub mod nn;
 pub mod ops;
+pub mod optim;
 #[cfg(feature = "cli")]
 pub mod picture;
 pub mod plan;
