@@ -1,5 +1,7 @@
 //! Invertible residual networks on any GPU.
 pub mod autodiff;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod error;
 pub mod gpu;
 pub mod graph;
