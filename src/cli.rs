@@ -101,7 +101,7 @@ pub enum Command {
 }
 
 impl Command {
-    fn run(self) -> Result<Outcome> {
+    fn run(&self) -> Result<Outcome> {
         match self {
             Self::Adapters(args) => adapters::run(args),
             Self::Train(args) => train::run(args),

@@ -44,7 +44,7 @@ struct Entry {
 ///
 /// # Errors
 /// [`Error::NoAdapter`](crate::error::Error::NoAdapter) where there is none that can be used, saying what to install.
-pub fn run(args: Args) -> Result<Outcome> {
+pub fn run(args: &Args) -> Result<Outcome> {
     let list = block_on(gpu::adapters());
     let mut entries = Vec::with_capacity(list.len());
     for adapter in &list {

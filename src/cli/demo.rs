@@ -29,7 +29,6 @@ pub struct Args {
 ///
 /// # Errors
 /// Of adapter and device; [`Error::Io`] where the folder cannot be written.
-pub fn run(args: Args) -> Result<Outcome> {
-    drop(args);
+pub fn run(_args: &Args) -> Result<Outcome> {
     Err(Error::Config("this build has no demonstration yet".into()))
 }

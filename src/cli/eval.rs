@@ -54,7 +54,6 @@ pub struct Args {
 ///
 /// # Errors
 /// Of model file, data and adapter.
-pub fn run(args: Args) -> Result<Outcome> {
-    drop(args);
+pub fn run(_args: &Args) -> Result<Outcome> {
     Err(Error::Config("this build cannot evaluate yet".into()))
 }

@@ -45,7 +45,6 @@ pub struct Args {
 ///
 /// # Errors
 /// Of model file, pictures and adapter; [`Error::Io`] where the picture cannot be written.
-pub fn run(args: Args) -> Result<Outcome> {
-    drop(args);
+pub fn run(_args: &Args) -> Result<Outcome> {
     Err(Error::Config("this build cannot invert yet".into()))
 }

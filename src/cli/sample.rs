@@ -43,7 +43,6 @@ pub struct Args {
 ///
 /// # Errors
 /// Of model file and adapter; [`Error::Io`] where the picture cannot be written.
-pub fn run(args: Args) -> Result<Outcome> {
-    drop(args);
+pub fn run(_args: &Args) -> Result<Outcome> {
     Err(Error::Config("this build cannot sample yet".into()))
 }

@@ -65,7 +65,6 @@ pub struct Args {
 ///
 /// # Errors
 /// Of configuration, data, adapter and model file; [`Error::Diverged`] where the loss ceases to be a number.
-pub fn run(args: Args) -> Result<Outcome> {
-    drop(args);
+pub fn run(_args: &Args) -> Result<Outcome> {
     Err(Error::Config("this build cannot train yet".into()))
 }
