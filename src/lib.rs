@@ -1,12 +1,17 @@
 //! Invertible residual networks on any GPU.
 pub mod autodiff;
+pub mod checkpoint;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod config;
 pub mod data;
 pub mod error;
+pub mod eval;
 pub mod gpu;
 pub mod graph;
 pub mod interpret;
 pub mod nearest;
+pub mod network;
 pub mod nn;
 pub mod ops;
 pub mod optim;
@@ -18,3 +23,4 @@ pub mod random;
 pub mod report;
 pub mod shape;
 pub mod tensor;
+pub mod train;
