@@ -1,10 +1,26 @@
 //! Invertible residual networks on any GPU.
 pub mod autodiff;
+pub mod checkpoint;
+#[cfg(feature = "cli")]
+pub mod cli;
+pub mod config;
+pub mod data;
 pub mod error;
+pub mod eval;
+pub mod gpu;
 pub mod graph;
 pub mod interpret;
+pub mod nearest;
+pub mod network;
+pub mod nn;
 pub mod ops;
+pub mod optim;
+#[cfg(feature = "cli")]
+pub mod picture;
 pub mod plan;
 pub mod random;
+#[cfg(feature = "cli")]
+pub mod report;
 pub mod shape;
 pub mod tensor;
+pub mod train;

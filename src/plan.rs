@@ -1,3 +1,160 @@
-//! Plans.
+//! Plans: how a graph is computed, still as plain data.
+//!
+//! ```text
+//! Graph ── fuse ──▶ groups ── lower ──▶ Plan ── link ──▶ Program
+//!          what is stored   kernels and steps   calls expanded, memory shared
+//! ```
+//! [`compile`] does all of it. A function is planned once, whatever the number of its calls; linking expands the calls
+//! with their arguments, so the [`program::Program`] is a flat list of commands over few distinct kernels.
+
+mod codegen;
+pub mod conv2d;
+mod display;
+mod fuse;
 pub mod launch;
+mod link;
+mod lower;
+pub mod matmul;
+mod memory;
 pub mod program;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::graph::{FunctionRef, Graph};
+use crate::shape::Shape;
+use program::{Kernel, Program};
+
+/// What a device allows, as far as plans depend on it. The default is what WebGPU guarantees everywhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Storage buffers one kernel may bind.
+    pub storage_buffers: usize,
+    /// Bytes of a storage binding.
+    pub storage_binding_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { storage_buffers: 8, storage_binding_bytes: 128 << 20 }
+    }
+}
+
+/// A tensor of a plan, by position.
+pub type ValueId = usize;
+
+/// Where a value lies.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Place {
+    /// Argument of the function with this number.
+    Argument(usize),
+    /// Memory of its own.
+    Scratch,
+    /// Part of another value, from `offset` bytes on.
+    View {
+        /// The other value.
+        of: ValueId,
+        /// First byte.
+        offset: u64,
+    },
+    /// Result of a call: where the callee puts it.
+    Result,
+    /// Result of an iteration.
+    State,
+}
+
+/// A tensor of a plan.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Value {
+    /// Its shape.
+    pub shape: Shape,
+    /// Where it lies.
+    pub place: Place,
+}
+
+/// One step of a plan.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// Run a kernel.
+    Kernel {
+        /// The kernel.
+        kernel: Arc<Kernel>,
+        /// Values read.
+        inputs: Vec<ValueId>,
+        /// Values written.
+        outputs: Vec<ValueId>,
+    },
+    /// Run the plan of a function.
+    Call {
+        /// The function's plan.
+        plan: Arc<Plan>,
+        /// Its arguments.
+        arguments: Vec<ValueId>,
+        /// The results that are used.
+        results: Vec<Option<ValueId>>,
+    },
+    /// Run the plan of an iteration's body until its flag drops.
+    Iterate {
+        /// The body's plan.
+        plan: Arc<Plan>,
+        /// Most rounds.
+        limit: u32,
+        /// State, then constants.
+        arguments: Vec<ValueId>,
+        /// Last state and flag, where used.
+        results: Vec<Option<ValueId>>,
+    },
+}
+
+/// How a graph or function is computed.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// Name of the function.
+    pub name: String,
+    /// All tensors.
+    pub values: Vec<Value>,
+    /// Steps in order.
+    pub steps: Vec<Step>,
+    /// Values of the outputs.
+    pub results: Vec<ValueId>,
+}
+
+/// Plans functions once each.
+pub(crate) struct Planner {
+    limits: Limits,
+    functions: HashMap<usize, (FunctionRef, Arc<Plan>)>,
+}
+
+impl Planner {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self { limits, functions: HashMap::new() }
+    }
+
+    pub(crate) fn function(&mut self, function: &FunctionRef) -> Arc<Plan> {
+        if let Some((_, known)) = self.functions.get(&function.id()) {
+            return known.clone();
+        }
+        let plan = Arc::new(lower::lower(self, function.name(), function.graph()));
+        self.functions.insert(function.id(), (function.clone(), plan.clone()));
+        plan
+    }
+}
+
+/// Plans `graph` and links it into a program. Inputs and outputs become external buffers of the same names; an output
+/// with the name of an input is written back to it at the end.
+///
+/// # Errors
+/// [`Error::Config`] where a tensor is too large for the device, naming its shape.
+pub fn compile(name: &str, graph: &Graph, limits: &Limits) -> Result<Program> {
+    let mut planner = Planner::new(limits.clone());
+    let plan = lower::lower(&mut planner, name, graph);
+    for plan in planner.functions.values().map(|(_, plan)| &**plan).chain([&plan]) {
+        lower::check_sizes(plan, limits).map_err(Error::Config)?;
+    }
+    let inputs: Vec<(String, Shape)> =
+        graph.inputs().iter().map(|(name, id)| (name.clone(), graph.shape(*id).clone())).collect();
+    let outputs: Vec<(String, Shape)> =
+        graph.outputs().iter().map(|(name, id)| (name.clone(), graph.shape(*id).clone())).collect();
+    Ok(memory::assign(link::link(name, &plan, &inputs, &outputs)))
+}

@@ -1,0 +1,372 @@
+//! The executor: the only part of the crate that knows wgpu.
+//!
+//! A [`Program`](crate::plan::program::Program) is plain data. Here it meets a device:
+//!
+//! ```text
+//! Gpu ── an adapter opened; cheap to clone, shared by all that follows
+//!  ├─ Memory ── named tensors that outlive sessions: parameters, batches, losses
+//!  ├─ Tuning ── which variant of each kernel is the fastest here
+//!  └─ Session ── a Program bound to a Gpu and a Memory: pipelines, bind groups and scratch made once, run many times
+//! ```
+//!
+//! # Rules
+//! * Recording and submitting is synchronous and never fails; opening, binding and reading back are `async`. No
+//!   function changes its signature between native and browser builds. Natively [`block_on`] drives the futures (a
+//!   general executor would not poll the device).
+//! * Errors that the device reports later (validation, memory, loss) are kept, and raised by the next read: a result
+//!   is never handed out after something before it went wrong. A `Gpu` that has failed stays failed; open another.
+//! * Nothing is submitted that is estimated to take longer than about 50 ms, as operating systems and browsers kill
+//!   what hogs a GPU, and at most a few submissions are in flight.
+//!
+//! # Deliberately not done
+//! No trusted (unchecked) shaders: bounds checks stay on everywhere, so a wrong index is a wrong number and not a
+//! crash. No sharing of memory between devices: wgpu has none.
+
+mod adapter;
+#[cfg(not(target_arch = "wasm32"))]
+mod block_on;
+mod grid;
+mod memory;
+mod peak;
+mod pipeline;
+mod profile;
+mod record;
+mod session;
+mod tune;
+
+use std::collections::{HashMap, VecDeque};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use futures::channel::oneshot;
+
+pub use adapter::{Adapter, AdapterInfo, DeviceKind, Limits, adapters, choose};
+#[cfg(not(target_arch = "wasm32"))]
+pub use block_on::block_on;
+pub use memory::{Memory, Read};
+pub use peak::{Peak, peak};
+pub use profile::Row;
+pub use session::Session;
+pub use tune::{Choice, Tuning};
+
+use crate::error::{Error, Result};
+
+/// Submissions that may be under way at a time. More would only add latency and memory; fewer would let the device run
+/// dry while the next is recorded.
+const IN_FLIGHT: usize = 8;
+
+/// Bytes of uploads after which they are submitted without waiting for the next run, lest the staging memory pile up.
+const UPLOAD_BYTES: u64 = 64 << 20;
+
+/// An open device. Cloning is cheap and gives another handle to the same device.
+#[derive(Clone)]
+pub struct Gpu(Arc<Inner>);
+
+struct Inner {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    info: AdapterInfo,
+    limits: Limits,
+    health: Arc<Health>,
+    pipelines: pipeline::Pipelines,
+    flight: Mutex<Flight>,
+    rate: Mutex<Rate>,
+}
+
+/// What the device's callbacks write to.
+#[derive(Default)]
+struct Health {
+    /// The first error nobody caught.
+    error: Mutex<Option<String>>,
+    /// Why the device was lost.
+    lost: Mutex<Option<String>>,
+    /// Who waits for the device, by number: told when it answers, or when it is lost and never will.
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    next: u64,
+    senders: HashMap<u64, oneshot::Sender<Result<(), String>>>,
+}
+
+impl Health {
+    fn error(&self, message: String) {
+        lock(&self.error).get_or_insert(message);
+    }
+
+    fn lose(&self, reason: String) {
+        lock(&self.lost).get_or_insert(reason);
+        let senders = std::mem::take(&mut lock(&self.waiting).senders);
+        for (_, sender) in senders {
+            // Nobody listens any more where this fails.
+            let _ = sender.send(Err("the device was lost".into()));
+        }
+    }
+
+    /// Registers somebody waiting: the number to answer to, and where the answer arrives.
+    fn expect(&self) -> (u64, oneshot::Receiver<Result<(), String>>) {
+        let (sender, receiver) = oneshot::channel();
+        let mut waiting = lock(&self.waiting);
+        let number = waiting.next;
+        waiting.next += 1;
+        waiting.senders.insert(number, sender);
+        (number, receiver)
+    }
+
+    fn answer(&self, number: u64, result: Result<(), String>) {
+        if let Some(sender) = lock(&self.waiting).senders.remove(&number) {
+            let _ = sender.send(result);
+        }
+    }
+}
+
+#[derive(Default)]
+struct Flight {
+    submissions: VecDeque<wgpu::SubmissionIndex>,
+    uploaded: u64,
+}
+
+/// What the device is taken to achieve, for cutting work into submissions.
+#[derive(Clone, Copy, Debug)]
+struct Rate {
+    flops_per_s: f64,
+    bytes_per_s: f64,
+}
+
+impl Rate {
+    /// Low guesses, so that work is rather cut too often than run into a watchdog.
+    fn assumed(kind: DeviceKind) -> Self {
+        let (flops_per_s, bytes_per_s) = match kind {
+            DeviceKind::Discrete => (1e12, 1e11),
+            DeviceKind::Integrated => (1e11, 1e10),
+            DeviceKind::Virtual | DeviceKind::Other => (3e10, 5e9),
+            DeviceKind::Software => (3e9, 2e9),
+        };
+        Self { flops_per_s, bytes_per_s }
+    }
+
+    /// Estimated seconds of a kernel.
+    fn seconds(&self, flops: u64, traffic: u64) -> f64 {
+        (flops as f64 / self.flops_per_s).max(traffic as f64 / self.bytes_per_s)
+    }
+}
+
+impl Gpu {
+    /// Opens the adapter that `selector` names, or the preferred one: see [`choose`].
+    ///
+    /// # Errors
+    /// [`Error::NoAdapter`] if there is none such, [`Error::Gpu`] if the driver will not open it.
+    pub async fn open(selector: Option<&str>) -> Result<Self> {
+        Self::open_adapter(&choose(selector).await?).await
+    }
+
+    /// Opens an adapter from [`adapters`], with everything it offers: its own limits, timestamps where it has them.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] if the driver will not open it.
+    pub async fn open_adapter(adapter: &Adapter) -> Result<Self> {
+        let wanted = wgpu::Features::TIMESTAMP_QUERY;
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("iresnet"),
+            required_features: adapter.handle.features() & wanted,
+            required_limits: adapter.handle.limits(),
+            memory_hints: wgpu::MemoryHints::Performance,
+            ..Default::default()
+        };
+        let (device, queue) = adapter
+            .handle
+            .request_device(&descriptor)
+            .await
+            .map_err(|error| Error::Gpu(format!("adapter {} cannot be opened: {error}", adapter.info)))?;
+        Ok(Self::new(device, queue, adapter.info.clone()))
+    }
+
+    /// Takes over a device opened elsewhere, such as by the page around a browser module. Its limits and features are
+    /// used as they are; its error and loss callbacks are replaced.
+    pub fn from_device(device: wgpu::Device, queue: wgpu::Queue) -> Self {
+        let info = device.adapter_info();
+        let id = format!("{}:0", adapter::backend_name(info.backend));
+        let info = AdapterInfo::of(&info, id, &device.limits(), true);
+        Self::new(device, queue, info)
+    }
+
+    fn new(device: wgpu::Device, queue: wgpu::Queue, info: AdapterInfo) -> Self {
+        let health = Arc::new(Health::default());
+        let for_errors = Arc::clone(&health);
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| for_errors.error(describe(&error))));
+        let for_loss = Arc::clone(&health);
+        device.set_device_lost_callback(move |reason, message| {
+            let message = message.trim();
+            let message = if message.is_empty() { format!("{reason:?}").to_lowercase() } else { message.into() };
+            for_loss.lose(message);
+        });
+        Self(Arc::new(Inner {
+            limits: Limits::of(&device.limits()),
+            rate: Mutex::new(Rate::assumed(info.kind)),
+            pipelines: pipeline::Pipelines::new(&device),
+            device,
+            queue,
+            info,
+            health,
+            flight: Mutex::default(),
+        }))
+    }
+
+    /// What is known of the adapter.
+    pub fn info(&self) -> &AdapterInfo {
+        &self.0.info
+    }
+
+    /// What the device allows.
+    pub fn limits(&self) -> &Limits {
+        &self.0.limits
+    }
+
+    /// Whether anything has gone wrong on this device so far, as far as it has told. Every read does this by itself.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] with the reason of the loss, or with the first error.
+    pub fn check(&self) -> Result<()> {
+        if let Some(reason) = lock(&self.0.health.lost).as_deref() {
+            return Err(Error::Gpu(format!("device lost: {reason} ({})", self.info())));
+        }
+        match lock(&self.0.health.error).as_deref() {
+            Some(message) => Err(Error::Gpu(format!("{message} ({})", self.info()))),
+            None => Ok(()),
+        }
+    }
+
+    /// Destroys the device, as an unplugged card or a crashed driver would: for tests of what happens then.
+    pub fn destroy(&self) {
+        self.0.device.destroy();
+        self.0.health.lose("destroyed".into());
+    }
+
+    /// Waits until everything submitted so far has run.
+    ///
+    /// # Errors
+    /// As [`Gpu::check`].
+    pub async fn idle(&self) -> Result<()> {
+        let (number, receiver) = self.0.health.expect();
+        let submission = self.submit(None);
+        let health = Arc::clone(&self.0.health);
+        self.0.queue.on_submitted_work_done(move || health.answer(number, Ok(())));
+        Answer::new(self, receiver, submission).await
+    }
+
+    fn device(&self) -> &wgpu::Device {
+        &self.0.device
+    }
+
+    fn queue(&self) -> &wgpu::Queue {
+        &self.0.queue
+    }
+
+    fn is_lost(&self) -> bool {
+        lock(&self.0.health.lost).is_some()
+    }
+
+    /// Submits commands, natively first waiting where too many submissions are in flight. In a browser a function that
+    /// is not `async` cannot wait: there whoever awaits a read now and then keeps the queue short.
+    fn submit(&self, commands: Option<wgpu::CommandBuffer>) -> wgpu::SubmissionIndex {
+        let submission = self.0.queue.submit(commands);
+        let mut flight = lock(&self.0.flight);
+        flight.uploaded = 0;
+        flight.submissions.push_back(submission.clone());
+        while flight.submissions.len() > IN_FLIGHT {
+            let oldest = flight.submissions.pop_front();
+            #[cfg(not(target_arch = "wasm32"))]
+            if let Some(oldest) = oldest {
+                while !block_on::wait(&self.0.device, &oldest) && !self.is_lost() {}
+            }
+            #[cfg(target_arch = "wasm32")]
+            drop(oldest);
+        }
+        submission
+    }
+
+    /// Uploads bytes; they are in place before whatever is submitted next.
+    fn upload(&self, buffer: &wgpu::Buffer, offset: u64, bytes: &[u8]) {
+        if self.is_lost() || bytes.is_empty() {
+            return;
+        }
+        self.0.queue.write_buffer(buffer, offset, bytes);
+        let uploaded = {
+            let mut flight = lock(&self.0.flight);
+            flight.uploaded += bytes.len() as u64;
+            flight.uploaded
+        };
+        if uploaded > UPLOAD_BYTES {
+            self.submit(None);
+        }
+    }
+
+    fn rate(&self) -> Rate {
+        *lock(&self.0.rate)
+    }
+}
+
+impl std::fmt::Debug for Gpu {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Gpu").field(&self.0.info.id).finish()
+    }
+}
+
+/// Waits for the device to answer.
+struct Answer {
+    gpu: Gpu,
+    receiver: oneshot::Receiver<Result<(), String>>,
+    #[cfg_attr(target_arch = "wasm32", expect(dead_code, reason = "browsers poll by themselves"))]
+    submission: wgpu::SubmissionIndex,
+    announced: bool,
+}
+
+impl Answer {
+    fn new(gpu: &Gpu, receiver: oneshot::Receiver<Result<(), String>>, submission: wgpu::SubmissionIndex) -> Self {
+        Self { gpu: gpu.clone(), receiver, submission, announced: false }
+    }
+}
+
+impl Future for Answer {
+    type Output = Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.gpu.is_lost() {
+            return Poll::Ready(self.gpu.check());
+        }
+        match Pin::new(&mut self.receiver).poll(context) {
+            Poll::Ready(answer) => {
+                // What was reported before explains the failure better than the failure itself.
+                let checked = self.gpu.check();
+                Poll::Ready(checked.and(match answer {
+                    Ok(Ok(())) => Ok(()),
+                    Ok(Err(message)) => Err(Error::Gpu(message)),
+                    Err(oneshot::Canceled) => Err(Error::Gpu("the device did not answer".into())),
+                }))
+            }
+            Poll::Pending => {
+                if !std::mem::replace(&mut self.announced, true) {
+                    #[cfg(not(target_arch = "wasm32"))]
+                    block_on::expect(&self.gpu.0.device, &self.submission);
+                }
+                Poll::Pending
+            }
+        }
+    }
+}
+
+/// The text of a wgpu error, with its causes.
+fn describe(error: &wgpu::Error) -> String {
+    match error {
+        wgpu::Error::OutOfMemory { .. } => "out of device memory: use a smaller batch".into(),
+        wgpu::Error::Validation { description, .. } | wgpu::Error::Internal { description, .. } => description.clone(),
+    }
+}
+
+/// Locks. A panic elsewhere while locked leaves our plain values usable.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

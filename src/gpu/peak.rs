@@ -1,0 +1,94 @@
+//! What the adapter can do at most: the yardstick for kernels, and for how much work a submission may hold.
+
+use super::pipeline::{Wanted, pipelines};
+use super::tune::Bench;
+use super::{Gpu, Rate, lock};
+use crate::error::Result;
+use crate::plan::program::{Binding, Kernel};
+
+/// Measured limits of an adapter.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+pub struct Peak {
+    /// Billions of floating-point operations a second in multiply-adds, two operations each.
+    pub gflops: f64,
+    /// Billions of bytes read plus written a second by a copying kernel.
+    pub copy_gb_per_s: f64,
+}
+
+/// Operations of an invocation of `peak_fma.wgsl`: 128 rounds of 48 multiply-adds.
+const FMA_OPS: f64 = 128.0 * 48.0 * 2.0;
+
+/// Workgroup sizes of the shaders.
+const FMA_GROUP: u32 = 64;
+const COPY_GROUP: u64 = 256;
+
+/// Bytes copied, beyond the caches of most GPUs.
+const COPY_BYTES: u64 = 128 << 20;
+
+/// Most workgroups of the multiply-add kernel: its results are 16 MiB then.
+const MOST_GROUPS: u32 = 1 << 16;
+
+/// Seconds that a measurement should last at least, where it can.
+const LONG_ENOUGH: f64 = 0.03;
+
+/// Share of the peak that a kernel is expected to reach, for cutting submissions.
+const EXPECTED: f64 = 0.2;
+
+/// Measures the multiply-add peak and the copy bandwidth. Takes about half a second. The estimates that cut work into
+/// submissions follow these measurements from then on, in sessions bound afterwards.
+///
+/// # Errors
+/// [`crate::error::Error::Gpu`] if the device fails or has no room for the buffers.
+pub async fn peak(gpu: &Gpu) -> Result<Peak> {
+    let grid = include_str!("../../shaders/lib/grid.wgsl");
+    let wanted = |label: &str, file: &str| Wanted {
+        label: label.into(),
+        source: format!("{file}{grid}").into(),
+        inputs: 1,
+        outputs: 1,
+    };
+    let wanted = [
+        wanted("peak_fma", include_str!("../../shaders/peak_fma.wgsl")),
+        wanted("peak_copy", include_str!("../../shaders/peak_copy.wgsl")),
+    ];
+    let pipelines = pipelines(gpu, &wanted).await?;
+
+    let most = MOST_GROUPS.min((gpu.limits().binding_bytes / 4 / u64::from(FMA_GROUP)) as u32);
+    let bench = bench(gpu, "peak_fma", 32, 4 * u64::from(most * FMA_GROUP))?;
+    let mut groups = 64;
+    let mut seconds = bench.sample(groups, &pipelines[0], 1).await?;
+    while seconds < LONG_ENOUGH && groups < most {
+        groups = (groups * 4).min(most);
+        seconds = bench.sample(groups, &pipelines[0], 1).await?;
+    }
+    let seconds = best(&bench, groups, &pipelines[0], seconds).await?;
+    let gflops = FMA_OPS * f64::from(groups * FMA_GROUP) / seconds * 1e-9;
+
+    let limits = gpu.limits();
+    let bytes = COPY_BYTES.min(limits.binding_bytes).min(limits.buffer_bytes) / 16 * 16;
+    let groups = (bytes / 16).div_ceil(COPY_GROUP) as u32;
+    let bench = self::bench(gpu, "peak_copy", bytes, bytes)?;
+    let seconds = bench.sample(groups, &pipelines[1], 1).await?;
+    let seconds = best(&bench, groups, &pipelines[1], seconds).await?;
+    let copy_gb_per_s = 2.0 * bytes as f64 / seconds * 1e-9;
+
+    let rate = Rate { flops_per_s: EXPECTED * gflops * 1e9, bytes_per_s: EXPECTED * copy_gb_per_s * 1e9 };
+    *lock(&gpu.0.rate) = rate;
+    Ok(Peak { gflops, copy_gb_per_s })
+}
+
+fn bench<'a>(gpu: &'a Gpu, label: &str, input: u64, output: u64) -> Result<Bench<'a>> {
+    let kernel = Kernel { label: label.into(), inputs: 1, outputs: 1, variants: Vec::new(), flops: 0, traffic: 0 };
+    let binding = |bytes| Binding { buffer: 0, offset: 0, bytes };
+    Bench::new(gpu, &kernel, &[binding(input), binding(output)])
+}
+
+/// Seconds of the fastest of several runs: what is sought is what the adapter can do, not what else it was doing.
+async fn best(bench: &Bench<'_>, groups: u32, pipeline: &wgpu::ComputePipeline, once: f64) -> Result<f64> {
+    let repeats = (LONG_ENOUGH / once.max(1e-9)).ceil().clamp(1.0, 1000.0) as u32;
+    let mut least = f64::INFINITY;
+    for _ in 0..5 {
+        least = least.min(bench.sample(groups, pipeline, repeats).await?);
+    }
+    Ok(least)
+}

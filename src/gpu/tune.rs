@@ -1,0 +1,344 @@
+//! Choosing among the variants of a kernel by timing them once on this adapter.
+//!
+//! The best tile differs from card to card and from shape to shape, and no model of it is worth having. So each variant
+//! that fits the device runs on scratch memory full of random numbers (zeros would flatter hardware that saves power on
+//! them), and the fastest is kept, in a file if there is one: by adapter, driver and kernel label. A run that must
+//! repeat its bits pins the choices of its first start with [`Tuning::fixed`].
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use web_time::Instant;
+
+use super::grid::Grids;
+use super::memory::alloc;
+use super::pipeline::{Wanted, bind_tensors, pipelines};
+use super::record::{Dispatch, Recorder, parts};
+use super::{AdapterInfo, Gpu};
+use crate::error::{Error, Result};
+use crate::plan::program::{Binding, Command, Kernel, Program, Variant};
+
+/// Seconds of work in a timed submission: enough to drown the cost of submitting and waiting.
+const SAMPLE: f64 = 0.008;
+
+/// Timed submissions of a variant; their median counts.
+const SAMPLES: usize = 3;
+
+/// Most repetitions of a kernel in a timed submission.
+const MOST_REPEATS: u32 = 200;
+
+/// A variant that takes this many times the best in its first run is not looked at further.
+const HOPELESS: f64 = 2.5;
+
+/// What was found best for a kernel.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Choice {
+    /// Name of the variant.
+    pub variant: String,
+    /// Seconds it takes.
+    pub seconds: f64,
+}
+
+/// How variants are chosen, and what has been chosen.
+#[derive(Clone, Debug)]
+pub struct Tuning {
+    mode: Mode,
+    known: Known,
+}
+
+/// Choices by adapter and driver, then by kernel label.
+type Known = BTreeMap<String, BTreeMap<String, Choice>>;
+
+#[derive(Clone, Debug)]
+enum Mode {
+    First,
+    Fixed(BTreeMap<String, String>),
+    Measured { path: Option<PathBuf>, budget: Duration },
+}
+
+impl Tuning {
+    /// No timing: the first variant that fits the device.
+    pub fn first() -> Self {
+        Self { mode: Mode::First, known: Known::new() }
+    }
+
+    /// No timing: the variant that `choices` (from [`Tuning::choices`]) names for the kernel's label, where it has one
+    /// that still exists and fits; else the first that fits.
+    pub fn fixed(choices: BTreeMap<String, String>) -> Self {
+        Self { mode: Mode::Fixed(choices), known: Known::new() }
+    }
+
+    /// Timing, remembered only as long as this value lives.
+    pub fn measured() -> Self {
+        Self { mode: Mode::Measured { path: None, budget: Duration::from_secs(30) }, known: Known::new() }
+    }
+
+    /// Timing, remembered in the JSON file at `path`, which need not exist. A damaged file is ignored with a message on
+    /// standard error, and written anew.
+    pub fn open(path: impl Into<PathBuf>) -> Self {
+        let path = path.into();
+        let known = load(&path).unwrap_or_else(|message| {
+            eprintln!("note: {}: {message}", path.display());
+            Known::new()
+        });
+        Self { mode: Mode::Measured { path: Some(path), budget: Duration::from_secs(30) }, known }
+    }
+
+    /// The user's own tuning file: `iresnet/tuning.json` in the cache folder. `None` where there is none, as in browsers.
+    pub fn default_path() -> Option<PathBuf> {
+        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let cache = if cfg!(windows) {
+            variable("LOCALAPPDATA")
+        } else if cfg!(target_os = "macos") {
+            variable("HOME").map(|home| home.join("Library/Caches"))
+        } else {
+            variable("XDG_CACHE_HOME").or_else(|| variable("HOME").map(|home| home.join(".cache")))
+        };
+        Some(cache?.join("iresnet").join("tuning.json"))
+    }
+
+    /// Limits the time that one [`Session::bind`](super::Session::bind) may spend on timing (30 s unless told). What is
+    /// not timed by then gets the first variant that fits, and is timed another time.
+    pub fn with_budget(mut self, limit: Duration) -> Self {
+        if let Mode::Measured { budget, .. } = &mut self.mode {
+            *budget = limit;
+        }
+        self
+    }
+
+    /// The names of the variants chosen by timing for `gpu`, by kernel label: what a run folder keeps.
+    pub fn choices(&self, gpu: &Gpu) -> BTreeMap<String, String> {
+        match &self.mode {
+            Mode::First => BTreeMap::new(),
+            Mode::Fixed(choices) => choices.clone(),
+            Mode::Measured { .. } => {
+                let known = self.known.get(&key(gpu.info())).into_iter().flatten();
+                known.map(|(label, choice)| (label.clone(), choice.variant.clone())).collect()
+            }
+        }
+    }
+
+    /// Times the kernels of `program` that have several variants and no choice yet. Does nothing unless this value
+    /// measures. [`Session::bind`](super::Session::bind) does it by itself.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] if a variant does not compile, or the device fails.
+    pub async fn measure(&mut self, gpu: &Gpu, program: &Program) -> Result<()> {
+        let Mode::Measured { path, budget } = &self.mode else { return Ok(()) };
+        let (path, budget) = (path.clone(), *budget);
+        let start = Instant::now();
+        let key = key(gpu.info());
+        let mut found = BTreeMap::new();
+        let mut seen = HashSet::new();
+        for (index, kernel) in program.kernels.iter().enumerate() {
+            let fitting: Vec<&Variant> = kernel.variants.iter().filter(|variant| fits(gpu, variant)).collect();
+            let known = self.known.get(&key).and_then(|known| known.get(&kernel.label));
+            let is_known = known.is_some_and(|choice| fitting.iter().any(|variant| variant.name == choice.variant));
+            if is_known || fitting.len() < 2 || !seen.insert(&kernel.label) || start.elapsed() > budget {
+                continue;
+            }
+            let Some(bindings) = example(&program.commands, index) else { continue };
+            let deadline = start + budget;
+            if let Some(choice) = fastest(gpu, kernel, &fitting, bindings, deadline).await? {
+                found.insert(kernel.label.clone(), choice);
+            }
+        }
+        if found.is_empty() {
+            return Ok(());
+        }
+        if let Some(path) = &path {
+            // Others may have written meanwhile: keep what they found.
+            for (adapter, choices) in load(path).unwrap_or_default() {
+                let known = self.known.entry(adapter).or_default();
+                for (label, choice) in choices {
+                    known.entry(label).or_insert(choice);
+                }
+            }
+        }
+        self.known.entry(key).or_default().extend(found);
+        if let Some(path) = &path
+            && let Err(error) = save(path, &self.known)
+        {
+            eprintln!("note: {}: tuning results are not kept: {error}", path.display());
+        }
+        Ok(())
+    }
+
+    /// The variant of `kernel` to use.
+    pub(super) fn choose<'a>(&self, gpu: &Gpu, kernel: &'a Kernel) -> Result<&'a Variant> {
+        let chosen = match &self.mode {
+            Mode::First => None,
+            Mode::Fixed(choices) => choices.get(&kernel.label),
+            Mode::Measured { .. } => self.known(gpu, &kernel.label).map(|choice| &choice.variant),
+        };
+        let mut fitting = kernel.variants.iter().filter(|variant| fits(gpu, variant));
+        let named = kernel.variants.iter().find(|variant| Some(&variant.name) == chosen && fits(gpu, variant));
+        named.or_else(|| fitting.next()).ok_or_else(|| {
+            let limits = gpu.limits();
+            Error::Gpu(format!(
+                "no variant of kernel `{}` fits {}, which allows {} invocations and {} bytes in a workgroup",
+                kernel.label,
+                gpu.info(),
+                limits.invocations,
+                limits.workgroup_bytes
+            ))
+        })
+    }
+
+    /// How long the kernel takes, if it was timed.
+    pub(super) fn seconds(&self, gpu: &Gpu, label: &str) -> Option<f64> {
+        self.known(gpu, label).map(|choice| choice.seconds)
+    }
+
+    fn known(&self, gpu: &Gpu, label: &str) -> Option<&Choice> {
+        self.known.get(&key(gpu.info()))?.get(label)
+    }
+}
+
+/// What choices depend on besides the kernel.
+fn key(info: &AdapterInfo) -> String {
+    format!("{} | {} | {}", info.backend, info.name, info.driver)
+}
+
+fn fits(gpu: &Gpu, variant: &Variant) -> bool {
+    let limits = gpu.limits();
+    variant.workgroup_size <= limits.invocations && variant.workgroup_bytes <= limits.workgroup_bytes
+}
+
+/// Bindings with which a command runs the kernel.
+fn example(commands: &[Command], kernel: usize) -> Option<&[Binding]> {
+    commands.iter().find_map(|command| match command {
+        Command::Dispatch { kernel: this, bindings } => (*this == kernel).then_some(bindings.as_slice()),
+        Command::Loop { body, .. } => example(body, kernel),
+        Command::Copy { .. } => None,
+    })
+}
+
+/// Times the variants. `None` if the deadline passed before two of them were timed.
+async fn fastest(
+    gpu: &Gpu,
+    kernel: &Kernel,
+    variants: &[&Variant],
+    bindings: &[Binding],
+    deadline: Instant,
+) -> Result<Option<Choice>> {
+    let wanted = |variant: &&Variant| Wanted {
+        label: format!("{} {}", kernel.label, variant.name),
+        source: variant.source.clone(),
+        inputs: kernel.inputs,
+        outputs: kernel.outputs,
+    };
+    let wanted: Vec<Wanted> = variants.iter().map(wanted).collect();
+    let pipelines = pipelines(gpu, &wanted).await?;
+    let bench = Bench::new(gpu, kernel, bindings)?;
+    let mut best: Option<Choice> = None;
+    for (number, (variant, pipeline)) in variants.iter().zip(&pipelines).enumerate() {
+        if Instant::now() > deadline {
+            // The best of some is no worse than the first, but the rest deserves its chance another time.
+            return Ok(if number < 2 { None } else { best });
+        }
+        let limit = best.as_ref().map_or(f64::INFINITY, |best| HOPELESS * best.seconds);
+        let seconds = bench.time(variant.groups, pipeline, limit).await?;
+        if best.as_ref().is_none_or(|best| seconds < best.seconds) {
+            best = Some(Choice { variant: variant.name.clone(), seconds });
+        }
+    }
+    Ok(best)
+}
+
+/// Scratch memory to time a kernel on.
+pub(super) struct Bench<'a> {
+    gpu: &'a Gpu,
+    tensors: wgpu::BindGroup,
+    /// Estimated seconds of a run.
+    guess: f64,
+}
+
+impl<'a> Bench<'a> {
+    /// Makes tensors like `bindings`, random.
+    pub(super) fn new(gpu: &'a Gpu, kernel: &Kernel, bindings: &[Binding]) -> Result<Self> {
+        let mut buffers = Vec::with_capacity(bindings.len());
+        for binding in bindings {
+            let buffer = alloc(gpu, "tuning buffer", &kernel.label, binding.bytes, wgpu::BufferUsages::empty())?;
+            gpu.upload(&buffer, 0, bytemuck::cast_slice(&noise(binding.bytes as usize / 4)));
+            buffers.push(buffer);
+        }
+        // Bound as long as in earnest, though a buffer may be longer.
+        let ranges: Vec<_> = buffers.iter().zip(bindings).map(|(buffer, range)| (buffer, 0, range.bytes)).collect();
+        let tensors = bind_tensors(gpu, "tuning", kernel.inputs, &ranges);
+        Ok(Self { gpu, tensors, guess: gpu.rate().seconds(kernel.flops, kernel.traffic) })
+    }
+
+    /// Seconds of one run: the median of a few samples, or the first measurement if that exceeds `limit`.
+    pub(super) async fn time(&self, groups: u32, pipeline: &wgpu::ComputePipeline, limit: f64) -> Result<f64> {
+        // The first run pays for whatever the driver puts off.
+        let mut seconds = self.sample(groups, pipeline, 1).await?;
+        if seconds > 4.0 * limit {
+            return Ok(seconds);
+        }
+        seconds = self.sample(groups, pipeline, 1).await?;
+        if seconds > limit {
+            return Ok(seconds);
+        }
+        let repeats = (SAMPLE / seconds.max(1e-9)).ceil().clamp(1.0, f64::from(MOST_REPEATS)) as u32;
+        let mut samples = Vec::with_capacity(SAMPLES);
+        for _ in 0..SAMPLES {
+            samples.push(self.sample(groups, pipeline, repeats).await?);
+        }
+        samples.sort_by(f64::total_cmp);
+        Ok(samples[SAMPLES / 2])
+    }
+
+    /// Seconds of one run, as the mean of `repeats` in one submission.
+    pub(super) async fn sample(&self, groups: u32, pipeline: &wgpu::ComputePipeline, repeats: u32) -> Result<f64> {
+        let mut grids = Grids::new();
+        let mut parts = parts(groups, self.guess, self.gpu.limits().groups_per_axis);
+        grids.place(&mut parts, groups);
+        let grid = grids.bind(self.gpu);
+        let dispatch = Dispatch { kernel: 0, pipeline: pipeline.clone(), tensors: self.tensors.clone(), parts };
+        self.gpu.idle().await?;
+        let start = Instant::now();
+        let mut recorder = Recorder::new(self.gpu, "tuning", &grid);
+        for _ in 0..repeats {
+            recorder.dispatch(&dispatch, None);
+        }
+        recorder.submit();
+        self.gpu.idle().await?;
+        Ok(start.elapsed().as_secs_f64() / f64::from(repeats))
+    }
+}
+
+/// Random numbers between -1 and 1.
+fn noise(len: usize) -> Vec<f32> {
+    let mut state = 0x9e37_79b9_u32;
+    let mut next = || {
+        // Marsaglia's xorshift.
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state as i32 as f32 / 2_147_483_648.0
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+/// Reads a tuning file. A file that is not there has nothing in it.
+fn load(path: &Path) -> Result<Known, String> {
+    match std::fs::read(path) {
+        Ok(text) => {
+            serde_json::from_slice(&text).map_err(|error| format!("damaged tuning results are ignored: {error}"))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Known::new()),
+        Err(error) => Err(format!("tuning results cannot be read: {error}")),
+    }
+}
+
+/// Writes a tuning file: all of it or nothing.
+fn save(path: &Path, known: &Known) -> std::io::Result<()> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+    std::fs::write(&temporary, serde_json::to_vec_pretty(known)?)?;
+    std::fs::rename(&temporary, path).inspect_err(|_| drop(std::fs::remove_file(&temporary)))
+}

@@ -1,0 +1,254 @@
+//! Linking: calls are expanded, so that a plan becomes a flat list of commands over buffers of its own.
+//!
+//! Each value that needs memory gets a buffer here; [`super::memory`] lets buffers that are never alive together share.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::program::{Binding, Buffer, BufferKind, Command, Kernel, Program};
+use super::{Place, Plan, Step, ValueId, lower};
+use crate::shape::Shape;
+
+/// Expands `plan` with `inputs` as arguments; results go to the external buffers named by `outputs`.
+pub(super) fn link(name: &str, plan: &Plan, inputs: &[(String, Shape)], outputs: &[(String, Shape)]) -> Program {
+    let mut linker = Linker::default();
+    linker.program.name = name.into();
+    let arguments: Vec<Binding> = inputs.iter().map(|(name, shape)| linker.external(name, shape)).collect();
+    let is_input = |name: &String| inputs.iter().any(|(input, _)| input == name);
+    let targets: Vec<Option<Binding>> = outputs
+        .iter()
+        .map(|(name, shape)| if is_input(name) { None } else { Some(linker.external(name, shape)) })
+        .collect();
+    let mut commands = Vec::new();
+    let results = linker.expand(plan, &arguments, &targets, false, &mut commands);
+    // Updates come last, after everything has read the old values. One that comes straight from another external
+    // tensor goes through scratch, as that tensor may be updated as well.
+    let mut updates = Vec::new();
+    for ((name, _), (&result, target)) in outputs.iter().zip(results.iter().zip(&targets)) {
+        if target.is_some() {
+            continue;
+        }
+        let number = inputs.iter().position(|(input, _)| input == name).expect("an update has the name of an input");
+        let to = arguments[number];
+        if result == to {
+            continue;
+        }
+        let mut from = result;
+        if matches!(linker.program.buffers[result.buffer].kind, BufferKind::External(_)) {
+            from = linker.scratch(&format!("{name} copy"), result.bytes);
+            commands.push(Command::Copy { from: result, to: from });
+        }
+        updates.push(Command::Copy { from, to });
+    }
+    commands.extend(updates);
+    linker.program.commands = commands;
+    linker.program
+}
+
+#[derive(Default)]
+struct Linker {
+    program: Program,
+    kernels: HashMap<(String, Arc<str>), usize>,
+    by_address: HashMap<usize, usize>,
+}
+
+impl Linker {
+    fn buffer(&mut self, label: &str, bytes: u64, kind: BufferKind) -> Binding {
+        self.program.buffers.push(Buffer { label: label.into(), bytes, kind });
+        Binding { buffer: self.program.buffers.len() - 1, offset: 0, bytes }
+    }
+
+    fn external(&mut self, name: &str, shape: &Shape) -> Binding {
+        self.buffer(name, shape.bytes(), BufferKind::External(name.into()))
+    }
+
+    fn scratch(&mut self, label: &str, bytes: u64) -> Binding {
+        self.buffer(label, bytes, BufferKind::Scratch)
+    }
+
+    fn kernel(&mut self, kernel: &Arc<Kernel>) -> usize {
+        let address = Arc::as_ptr(kernel) as usize;
+        if let Some(&known) = self.by_address.get(&address) {
+            return known;
+        }
+        let key = (kernel.label.clone(), kernel.variants[0].source.clone());
+        let next = self.program.kernels.len();
+        let index = *self.kernels.entry(key).or_insert(next);
+        if index == next {
+            self.program.kernels.push((**kernel).clone());
+        }
+        self.by_address.insert(address, index);
+        index
+    }
+
+    /// Copies without a copy command, for bodies of loops: a round that is switched off must not copy.
+    fn copy(&mut self, from: Binding, to: Binding, in_loop: bool, commands: &mut Vec<Command>) {
+        if from == to {
+            return;
+        }
+        if in_loop {
+            let kernel = Arc::new(lower::copy_kernel((from.bytes / 4) as usize));
+            let key = (kernel.label.clone(), kernel.variants[0].source.clone());
+            let next = self.program.kernels.len();
+            let index = *self.kernels.entry(key).or_insert(next);
+            if index == next {
+                self.program.kernels.push((*kernel).clone());
+            }
+            commands.push(Command::Dispatch { kernel: index, bindings: vec![from, to] });
+        } else {
+            commands.push(Command::Copy { from, to });
+        }
+    }
+
+    /// Appends the commands of `plan`; gives where its results lie. A result with a target lies there.
+    fn expand(
+        &mut self,
+        plan: &Plan,
+        arguments: &[Binding],
+        targets: &[Option<Binding>],
+        in_loop: bool,
+        commands: &mut Vec<Command>,
+    ) -> Vec<Binding> {
+        let claims = claims(plan, targets);
+        let mut places: Vec<Option<Binding>> = vec![None; plan.values.len()];
+        for step in &plan.steps {
+            match step {
+                Step::Kernel { kernel, inputs, outputs } => {
+                    let mut bindings: Vec<Binding> =
+                        inputs.iter().map(|&value| resolve(plan, arguments, &places, value)).collect();
+                    for &value in outputs {
+                        let bytes = plan.values[value].shape.bytes();
+                        let binding = claims.get(&value).copied();
+                        let binding = binding.unwrap_or_else(|| self.scratch(&kernel.label, bytes));
+                        places[value] = Some(binding);
+                        bindings.push(binding);
+                    }
+                    let kernel = self.kernel(kernel);
+                    commands.push(Command::Dispatch { kernel, bindings });
+                }
+                Step::Call { plan: callee, arguments: values, results } => {
+                    let given: Vec<Binding> =
+                        values.iter().map(|&value| resolve(plan, arguments, &places, value)).collect();
+                    let wanted: Vec<Option<Binding>> =
+                        results.iter().map(|value| value.and_then(|value| claims.get(&value).copied())).collect();
+                    let found = self.expand(callee, &given, &wanted, in_loop, commands);
+                    for (value, binding) in results.iter().zip(found) {
+                        if let Some(value) = *value {
+                            places[value] = Some(binding);
+                        }
+                    }
+                }
+                Step::Iterate { plan: body, limit, arguments: values, results } => {
+                    assert!(!in_loop, "{}: an iteration inside an iteration cannot be linked", plan.name);
+                    let given: Vec<Binding> =
+                        values.iter().map(|&value| resolve(plan, arguments, &places, value)).collect();
+                    let found = self.iterate(body, *limit, &given, commands);
+                    for (value, binding) in results.iter().zip(found) {
+                        if let Some(value) = *value {
+                            places[value] = Some(binding);
+                        }
+                    }
+                }
+            }
+        }
+        let mut results = Vec::with_capacity(plan.results.len());
+        for (number, &value) in plan.results.iter().enumerate() {
+            let found = resolve(plan, arguments, &places, value);
+            match targets.get(number).copied().flatten() {
+                Some(target) => {
+                    self.copy(found, target, in_loop, commands);
+                    results.push(target);
+                }
+                None => results.push(found),
+            }
+        }
+        results
+    }
+
+    fn iterate(&mut self, body: &Plan, limit: u32, given: &[Binding], commands: &mut Vec<Command>) -> Vec<Binding> {
+        let state_count = body.results.len() - 1;
+        let mut arguments = given.to_vec();
+        for (number, argument) in arguments.iter_mut().enumerate().take(state_count) {
+            let state = self.scratch(&format!("{} state {number}", body.name), argument.bytes);
+            commands.push(Command::Copy { from: *argument, to: state });
+            *argument = state;
+        }
+        let flag = self.scratch(&format!("{} flag", body.name), 4);
+        let mut targets = vec![None; state_count];
+        targets.push(Some(flag));
+        let mut round = Vec::new();
+        let next = self.expand(body, &arguments, &targets, true, &mut round);
+        // A next state that is another state's memory must not be overwritten before it is read.
+        let mut moves = Vec::new();
+        for (number, &from) in next[..state_count].iter().enumerate() {
+            let to = arguments[number];
+            if from == to {
+                continue;
+            }
+            let shared = arguments[..state_count].iter().any(|state| state.buffer == from.buffer);
+            if shared {
+                let through = self.scratch(&format!("{} next {number}", body.name), from.bytes);
+                self.copy(from, through, true, &mut round);
+                moves.push((through, to));
+            } else {
+                moves.push((from, to));
+            }
+        }
+        for (from, to) in moves {
+            self.copy(from, to, true, &mut round);
+        }
+        commands.push(Command::Loop { body: round, limit, flag });
+        arguments.truncate(state_count);
+        arguments.push(flag);
+        arguments
+    }
+}
+
+/// Where `value` lies.
+fn resolve(plan: &Plan, arguments: &[Binding], places: &[Option<Binding>], value: ValueId) -> Binding {
+    match &plan.values[value].place {
+        Place::Argument(number) => arguments[*number],
+        Place::View { of, offset } => {
+            let whole = resolve(plan, arguments, places, *of);
+            Binding { offset: whole.offset + offset, bytes: plan.values[value].shape.bytes(), ..whole }
+        }
+        _ => places[value].expect("a value is computed before it is read"),
+    }
+}
+
+/// Values that can be computed right where the caller wants them: those that no step of the plan reads again.
+fn claims(plan: &Plan, targets: &[Option<Binding>]) -> HashMap<ValueId, Binding> {
+    let base = |mut value: ValueId| {
+        while let Place::View { of, .. } = plan.values[value].place {
+            value = of;
+        }
+        value
+    };
+    let mut read = vec![false; plan.values.len()];
+    for step in &plan.steps {
+        let inputs = match step {
+            Step::Kernel { inputs, .. } => inputs,
+            Step::Call { arguments, .. } | Step::Iterate { arguments, .. } => arguments,
+        };
+        for &input in inputs {
+            read[base(input)] = true;
+        }
+    }
+    let mut claims = HashMap::new();
+    for (&value, target) in plan.results.iter().zip(targets) {
+        let Some(target) = target else { continue };
+        // A reshape of a whole value may be claimed as well.
+        let mut owner = value;
+        while let Place::View { of, offset: 0 } = plan.values[owner].place {
+            if plan.values[of].shape.len() != plan.values[owner].shape.len() {
+                break;
+            }
+            owner = of;
+        }
+        let claimable = matches!(plan.values[owner].place, Place::Scratch | Place::Result) && !read[owner];
+        if claimable {
+            claims.entry(owner).or_insert(*target);
+        }
+    }
+    claims
+}

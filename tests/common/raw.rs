@@ -1,0 +1,180 @@
+//! The least that runs one compute shader through wgpu: for tests and measurements of single kernels.
+#![allow(dead_code, reason = "each test binary uses a part")]
+
+use std::time::{Duration, Instant};
+
+use iresnet::plan::launch::Launch;
+use pollster::block_on;
+
+/// An open device.
+pub struct Gpu {
+    /// Name of the adapter.
+    pub name: String,
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+}
+
+/// One launch of a kernel, ready to be repeated.
+pub struct Job {
+    pipeline: wgpu::ComputePipeline,
+    tensors: wgpu::BindGroup,
+    grid: wgpu::BindGroup,
+    size: [u32; 2],
+}
+
+/// Opens every adapter of the Vulkan, Metal and DX12 backends with the limits it has to offer, or with the default
+/// limits only.
+pub fn open_all(default_limits: bool) -> Vec<Gpu> {
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+    let adapters = block_on(instance.enumerate_adapters(wgpu::Backends::PRIMARY));
+    adapters
+        .into_iter()
+        .map(|adapter| {
+            let required_limits = if default_limits { wgpu::Limits::default() } else { adapter.limits() };
+            let (device, queue) = block_on(adapter.request_device(&wgpu::DeviceDescriptor {
+                required_limits,
+                required_features: adapter.features() & wgpu::Features::SUBGROUP,
+                ..Default::default()
+            }))
+            .expect("device");
+            Gpu { name: adapter.get_info().name, device, queue }
+        })
+        .collect()
+}
+
+/// The linked module of a launch with an epilogue that only stores.
+pub fn link(launch: &Launch) -> String {
+    let mut text: String = launch.constants.iter().map(|(name, v)| format!("const {name}: u32 = {v}u;\n")).collect();
+    for file in &launch.files {
+        text.push_str(file);
+    }
+    text.push_str(EPILOGUE);
+    text
+}
+
+const EPILOGUE: &str = "
+@group(0) @binding(2) var<storage, read_write> out0: array<f32>;
+fn emit(index: u32, value: f32) { out0[index] = value; }
+";
+
+impl Gpu {
+    /// Largest workgroup memory and number of invocations that a kernel may ask for.
+    pub fn fits(&self, launch: &Launch) -> bool {
+        let limits = self.device.limits();
+        launch.workgroup_bytes <= limits.max_compute_workgroup_storage_size
+            && launch.workgroup_size <= limits.max_compute_invocations_per_workgroup
+    }
+
+    /// A storage buffer with these contents.
+    pub fn buffer(&self, data: &[f32]) -> wgpu::Buffer {
+        let buffer = self.empty(data.len());
+        self.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(data));
+        buffer
+    }
+
+    /// A storage buffer of so many numbers.
+    pub fn empty(&self, len: usize) -> wgpu::Buffer {
+        self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: None,
+            size: len as u64 * 4,
+            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC,
+            mapped_at_creation: false,
+        })
+    }
+
+    /// Compiles a module whose bindings are the given inputs and one output.
+    pub fn job(&self, source: &str, groups: u32, inputs: &[&wgpu::Buffer], output: &wgpu::Buffer) -> Job {
+        let entry = |binding, ty| wgpu::BindGroupLayoutEntry {
+            binding,
+            visibility: wgpu::ShaderStages::COMPUTE,
+            ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
+            count: None,
+        };
+        let storage = |read_only| wgpu::BufferBindingType::Storage { read_only };
+        let mut entries: Vec<_> = (0..inputs.len()).map(|i| entry(i as u32, storage(true))).collect();
+        entries.push(entry(inputs.len() as u32, storage(false)));
+        let layout = |entries: &[_]| {
+            self.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: None, entries })
+        };
+        let (tensors_layout, grid_layout) = (layout(&entries), layout(&[entry(0, wgpu::BufferBindingType::Uniform)]));
+        let pipeline_layout = self.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: None,
+            bind_group_layouts: &[Some(&tensors_layout), Some(&grid_layout)],
+            immediate_size: 0,
+        });
+        let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor {
+            label: None,
+            source: wgpu::ShaderSource::Wgsl(source.into()),
+        });
+        let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: None,
+            layout: Some(&pipeline_layout),
+            module: &module,
+            entry_point: Some("main"),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                constants: &[],
+                zero_initialize_workgroup_memory: false,
+            },
+            cache: None,
+        });
+        let uniform = self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: None,
+            size: 8,
+            usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        self.queue.write_buffer(&uniform, 0, bytemuck::cast_slice(&[0u32, groups]));
+        let bind = |layout, buffers: &[&wgpu::Buffer]| {
+            let entries: Vec<_> = buffers
+                .iter()
+                .enumerate()
+                .map(|(i, b)| wgpu::BindGroupEntry { binding: i as u32, resource: b.as_entire_binding() })
+                .collect();
+            self.device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries: &entries })
+        };
+        let mut all = inputs.to_vec();
+        all.push(output);
+        let rows = groups.div_ceil(65_535);
+        Job {
+            pipeline,
+            tensors: bind(&tensors_layout, &all),
+            grid: bind(&grid_layout, &[&uniform]),
+            size: [groups.div_ceil(rows), rows],
+        }
+    }
+
+    /// Runs a job several times in one submission and waits; returns the time it took.
+    pub fn run(&self, job: &Job, times: u32) -> Duration {
+        let start = Instant::now();
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        {
+            let mut pass = encoder.begin_compute_pass(&Default::default());
+            pass.set_pipeline(&job.pipeline);
+            pass.set_bind_group(0, &job.tensors, &[]);
+            pass.set_bind_group(1, &job.grid, &[]);
+            for _ in 0..times {
+                pass.dispatch_workgroups(job.size[0], job.size[1], 1);
+            }
+        }
+        self.queue.submit([encoder.finish()]);
+        self.device.poll(wgpu::PollType::wait_indefinitely()).expect("poll");
+        start.elapsed()
+    }
+
+    /// Contents of a buffer.
+    pub fn read(&self, buffer: &wgpu::Buffer) -> Vec<f32> {
+        let staging = self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: None,
+            size: buffer.size(),
+            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, buffer.size());
+        self.queue.submit([encoder.finish()]);
+        staging.slice(..).map_async(wgpu::MapMode::Read, |result| result.expect("map"));
+        self.device.poll(wgpu::PollType::wait_indefinitely()).expect("poll");
+        let bytes = staging.slice(..).get_mapped_range().expect("mapped").to_vec();
+        bytemuck::pod_collect_to_vec(&bytes)
+    }
+}

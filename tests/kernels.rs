@@ -1,0 +1,136 @@
+//! Every variant of every hand-written kernel against the formula in f64, on every adapter, over random extents.
+
+#[path = "common/naive.rs"]
+mod naive;
+#[path = "common/raw.rs"]
+mod raw;
+
+use iresnet::ops::conv2d::{Geometry, Role};
+use iresnet::ops::matmul;
+use iresnet::plan::launch::Launch;
+use iresnet::plan::{conv2d as conv2d_plan, matmul as matmul_plan};
+
+/// Largest error allowed, in units of sqrt(terms) · 2⁻²⁴: with operands below one in magnitude, every term and every
+/// partial sum is rounded once to half a unit in the last place, and the errors add up like a random walk. The factor
+/// covers partial sums above one and rounding that is not to nearest.
+const ERRORS_PER_TERM: f64 = 24.0;
+
+fn check(what: &str, got: &[f32], want: &[f64], terms: usize) {
+    let allowed = ERRORS_PER_TERM * (terms as f64).sqrt() * f64::from(f32::EPSILON) / 2.0;
+    assert_eq!(got.len(), want.len(), "{what}");
+    for (i, (got, want)) in got.iter().zip(want).enumerate() {
+        assert!((f64::from(*got) - want).abs() <= allowed, "{what}: element {i} is {got}, expected {want}");
+    }
+}
+
+fn run(gpu: &raw::Gpu, launch: &Launch, a: &[f32], b: &[f32], len: usize) -> Vec<f32> {
+    // NaN shows every element that is not written.
+    let (a, b, out) = (gpu.buffer(a), gpu.buffer(b), gpu.buffer(&vec![f32::NAN; len]));
+    let job = gpu.job(&raw::link(launch), launch.groups, &[&a, &b], &out);
+    gpu.run(&job, 1);
+    gpu.read(&out)
+}
+
+fn conv2d_case(gpu: &raw::Gpu, g: &Geometry) {
+    let [nx, nw, ny] = naive::conv2d_sizes(g);
+    let (x, w, y) = (naive::noise(1, nx), naive::noise(2, nw), naive::noise(3, ny));
+    for role in [Role::Output, Role::InputGrad, Role::WeightGrad] {
+        let taps = g.kernel[0] * g.kernel[1];
+        let (a, b, splits, terms) = match role {
+            Role::Output => (&x, &w, 1, g.in_channels * taps),
+            Role::InputGrad => (&y, &w, 1, g.out_channels * taps),
+            Role::WeightGrad => (&x, &y, conv2d_plan::weight_grad_splits(g), g.batch * g.out_height() * g.out_width()),
+        };
+        let want = naive::conv2d(g, role, a, b);
+        for launch in conv2d_plan::variants(g, role) {
+            if !gpu.fits(&launch) {
+                continue;
+            }
+            let got = run(gpu, &launch, a, b, splits * want.len());
+            let sums: Vec<f32> =
+                (0..want.len()).map(|i| got[i..].iter().step_by(want.len()).take(splits).sum()).collect();
+            check(&format!("{}: {role:?} {} {g:?}", gpu.name, launch.name), &sums, &want, terms);
+        }
+    }
+}
+
+/// Extents that are easy to get wrong, then random ones.
+fn geometries() -> Vec<Geometry> {
+    let g = |batch, groups, [i, o]: [usize; 2], [h, w]: [usize; 2], kernel, stride, padding| Geometry {
+        batch,
+        groups,
+        in_channels: i,
+        out_channels: o,
+        height: h,
+        width: w,
+        kernel,
+        stride,
+        padding,
+    };
+    let mut all = vec![
+        g(1, 1, [1, 1], [1, 1], [1, 1], 1, [0, 0]),
+        g(1, 1, [1, 1], [1, 1], [3, 3], 1, [1, 1]),
+        g(2, 1, [16, 16], [8, 8], [3, 3], 1, [1, 1]),
+        g(2, 1, [16, 32], [4, 4], [1, 1], 1, [0, 0]),
+        g(1, 3, [8, 16], [16, 16], [3, 3], 1, [1, 1]),
+        g(2, 1, [8, 8], [32, 32], [3, 3], 1, [1, 1]),
+        g(3, 1, [16, 8], [8, 8], [3, 3], 2, [1, 1]),
+        g(2, 2, [12, 20], [7, 5], [3, 3], 1, [1, 1]),
+        g(2, 1, [5, 9], [6, 10], [3, 3], 1, [1, 1]),
+        g(1, 1, [64, 64], [8, 8], [1, 1], 1, [0, 0]),
+        g(5, 1, [7, 3], [9, 9], [2, 2], 2, [0, 0]),
+        g(1, 4, [16, 16], [4, 4], [3, 3], 1, [1, 1]),
+    ];
+    let mut state = 12345_usize;
+    let mut pick = |low: usize, high: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        low + (state >> 33) % (high - low + 1)
+    };
+    for _ in 0..12 {
+        let kernel = [pick(1, 4), pick(1, 4)];
+        let padding = [pick(0, kernel[0] - 1), pick(0, kernel[1] - 1)];
+        all.push(g(
+            pick(1, 4),
+            pick(1, 3),
+            [pick(1, 18), pick(1, 18)],
+            [pick(kernel[0], 12), pick(kernel[1], 12)],
+            kernel,
+            pick(1, 3),
+            padding,
+        ));
+    }
+    all
+}
+
+#[test]
+fn conv2d_kernels_compute_the_formula() {
+    let gpus = raw::open_all(true);
+    assert!(!gpus.is_empty(), "no adapter");
+    for gpu in &gpus {
+        for g in geometries() {
+            conv2d_case(gpu, &g);
+        }
+    }
+}
+
+#[test]
+fn matmul_kernels_compute_the_formula() {
+    let gpus = raw::open_all(true);
+    assert!(!gpus.is_empty(), "no adapter");
+    for gpu in &gpus {
+        for [batch, m, n, k] in
+            [[1, 1, 1, 1], [3, 7, 5, 9], [1, 64, 64, 64], [2, 33, 17, 64], [1, 128, 8, 31], [4, 16, 16, 16]]
+        {
+            for transposes in 0..4 {
+                let (transpose_a, transpose_b) = (transposes & 1 != 0, transposes & 2 != 0);
+                let g = matmul::Geometry { batch, m, n, k, transpose_a, transpose_b };
+                let (a, b) = (naive::noise(4, batch * m * k), naive::noise(5, batch * k * n));
+                let want = naive::matmul(&g, &a, &b);
+                for launch in matmul_plan::variants(&g).iter().filter(|launch| gpu.fits(launch)) {
+                    let got = run(gpu, launch, &a, &b, want.len());
+                    check(&format!("{}: {} {g:?}", gpu.name, launch.name), &got, &want, k);
+                }
+            }
+        }
+    }
+}
