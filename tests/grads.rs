@@ -264,7 +264,11 @@ fn log_det(g: &mut Graph, x: NodeId, y: NodeId, probe: NodeId) -> NodeId {
     total
 }
 
-fn branch_function(make: fn(&'static str, Graph) -> FunctionRef) -> FunctionRef {
+type Make = fn(&'static str, Graph) -> FunctionRef;
+
+const MAKERS: [Make; 2] = [|name, g| Function::new(name, g), |name, g| Function::recomputed(name, g)];
+
+fn branch_function(make: Make) -> FunctionRef {
     let mut g = Graph::new();
     let ids: Vec<NodeId> =
         BRANCH[..3].iter().zip(["x", "first", "second"]).map(|(&s, name)| g.input(name, s)).collect();
@@ -281,9 +285,7 @@ fn log_determinant_by_power_series() {
     });
     let mut results = vec![second_order(&inline, SEED)];
     check_problem("log-determinant", inline);
-    let ways: [fn(&'static str, Graph) -> FunctionRef; 2] =
-        [|name, g| Function::new(name, g), |name, g| Function::recomputed(name, g)];
-    for make in ways {
+    for make in MAKERS {
         let called = problem(&BRANCH, |g, x| {
             let y = g.call(&branch_function(make), &x[..3])[0];
             vec![log_det(g, x[0], y, x[3]), y]
@@ -307,7 +309,7 @@ fn log_determinant_within_a_function() {
         vec![log_det(g, x[0], y, x[3]), y]
     });
     let wanted = second_order(&inline, SEED);
-    for make in [Function::new::<&str> as fn(_, _) -> _, Function::recomputed::<&str>] {
+    for make in MAKERS {
         let mut body = Graph::new();
         let ids: Vec<NodeId> = ["x", "first", "second", "probe"]
             .iter()

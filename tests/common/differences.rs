@@ -19,7 +19,7 @@ const DIRECTIONS: usize = 2;
 const DUALITY: f64 = 1e-12;
 
 /// Sum of products of all elements.
-pub fn dot(a: &[Array], b: &[Array]) -> f64 {
+pub(crate) fn dot(a: &[Array], b: &[Array]) -> f64 {
     assert_eq!(a.len(), b.len());
     a.iter().zip(b).flat_map(|(a, b)| a.data().iter().zip(b.data())).map(|(a, b)| a * b).sum()
 }
@@ -112,13 +112,13 @@ fn derive(sample: &Sample, seed: u64) -> Derived {
 }
 
 /// Outputs, weighted loss, its gradient, a projection of that, the gradient of the projection.
-pub fn second_order(sample: &Sample, seed: u64) -> Vec<Array> {
+pub(crate) fn second_order(sample: &Sample, seed: u64) -> Vec<Array> {
     let derived = derive(sample, seed);
     run(&derived.all, derived.values)
 }
 
 /// Checks first and second derivatives of the sample's outputs.
-pub fn check_derivatives(sample: &Sample, seed: u64) {
+pub(crate) fn check_derivatives(sample: &Sample, seed: u64) {
     if sample.wrt.is_empty() {
         return;
     }
@@ -146,7 +146,7 @@ pub fn check_derivatives(sample: &Sample, seed: u64) {
 }
 
 /// Checks forward derivatives against differences, and against the reverse ones.
-pub fn check_tangents(sample: &Sample, seed: u64) {
+pub(crate) fn check_tangents(sample: &Sample, seed: u64) {
     if sample.wrt.is_empty() {
         return;
     }

@@ -7,7 +7,7 @@ use iresnet::ops::Op;
 
 /// What becomes of calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Calls {
+pub(crate) enum Calls {
     /// The body takes the place of the call.
     Inlined,
     /// All functions keep intermediate values.
@@ -17,7 +17,7 @@ pub enum Calls {
 }
 
 /// The same graph with its calls, at every depth, as `calls` says.
-pub fn rebuild(graph: &Graph, calls: Calls) -> Graph {
+pub(crate) fn rebuild(graph: &Graph, calls: Calls) -> Graph {
     let mut result = Graph::new();
     let arguments: Vec<NodeId> =
         graph.inputs().iter().map(|(name, id)| result.input(name.clone(), graph.shape(*id))).collect();
