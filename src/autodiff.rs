@@ -55,7 +55,8 @@ impl Graph {
         let mut cotangents: BTreeMap<NodeId, NodeId> = BTreeMap::new();
         let active = self.dependent_on(wrt);
         for &(y, ct) in outputs {
-            assert_eq!(self.shape(y), self.shape(ct), "vjp: the cotangent's shape differs from the output's");
+            let (of_y, of_ct) = (self.shape(y), self.shape(ct));
+            assert_eq!(of_y, of_ct, "vjp: the cotangent of an output of shape {of_y} has shape {of_ct}");
             if active[y.index()] {
                 self.accumulate(&mut cotangents, y, ct);
             }
@@ -77,6 +78,9 @@ impl Graph {
                 }
                 if let Op::Get(get) = self.node(node).op {
                     let call = self.node(node).inputs[0];
+                    if !active[call.index()] {
+                        continue;
+                    }
                     let existing = of_results.entry(call).or_default().remove(&get.index);
                     let total = existing.map_or(ct, |existing| self.add(existing, ct));
                     of_results.entry(call).or_default().insert(get.index, total);
@@ -166,7 +170,7 @@ fn derive(function: &FunctionRef, wanted: &[bool], given: &[bool]) -> Derived {
     let mut pairs = Vec::new();
     for (index, &y) in outputs.iter().enumerate().filter(|&(index, _)| given[index]) {
         let shape = body.shape(y).clone();
-        let ct = joint.input(format!("cotangent {index}"), shape);
+        let ct = joint.input(unused(format!("cotangent {index}"), joint.inputs()), shape);
         pairs.push((y, ct));
     }
     let wrt: Vec<NodeId> =
@@ -188,22 +192,29 @@ fn derive(function: &FunctionRef, wanted: &[bool], given: &[bool]) -> Derived {
         forward.output(name.clone(), *id);
     }
     let mut residuals = Vec::new();
-    for (id, node) in joint.nodes().take(count) {
+    for (id, node) in joint.nodes() {
         if !needed[id.index()] || !split.is_residual(id) {
             continue;
         }
+        let name = format!("residual {}", id.index());
         let index = outputs.iter().position(|&output| output == id).unwrap_or_else(|| {
             let index = forward.outputs().len();
-            forward.output(format!("residual {}", id.index()), id);
+            // What a widened inner call gives besides is not yet in the forward part.
+            let value = match node.op {
+                Op::Get(get) if id.index() >= count => forward.get(node.inputs[0], get.index),
+                _ => id,
+            };
+            forward.output(unused(name.clone(), forward.outputs()), value);
             index
         });
-        split.map[id.index()] = Some(backward.input(format!("residual {}", id.index()), node.shape.clone()));
+        split.map[id.index()] = Some(backward.input(unused(name, backward.inputs()), node.shape.clone()));
         residuals.push(index);
     }
     for &(_, ct) in &pairs {
         let Op::Input(number) = joint.node(ct).op else { unreachable!("cotangents were made as inputs") };
         let shape = joint.shape(ct).clone();
-        split.map[ct.index()] = Some(backward.input(joint.inputs()[number].0.clone(), shape));
+        let name = unused(joint.inputs()[number].0.clone(), backward.inputs());
+        split.map[ct.index()] = Some(backward.input(name, shape));
     }
     split.copy(&needed, &mut backward);
     for (index, gradient) in gradients.iter().enumerate() {
@@ -219,6 +230,14 @@ fn derive(function: &FunctionRef, wanted: &[bool], given: &[bool]) -> Derived {
     };
     let backward = Function::new(format!("{name}.backward"), backward);
     Derived { forward, backward, kept_inputs, residuals }
+}
+
+/// `name`, with primes until none of `taken` has it: derivatives of derivatives have cotangents of cotangents.
+fn unused(mut name: String, taken: &[(String, NodeId)]) -> String {
+    while taken.iter().any(|(known, _)| *known == name) {
+        name.push('\'');
+    }
+    name
 }
 
 /// Whether differentiation widened a call inside the body.
@@ -238,9 +257,11 @@ struct Split<'a> {
 impl Split<'_> {
     /// Whether the backward function receives this node's value instead of computing it.
     fn is_residual(&self, id: NodeId) -> bool {
-        let op = &self.joint.node(id).op;
-        let held = matches!(op, Op::Input(_) | Op::Call(_) | Op::Iterate(_));
-        id.index() < self.count && !held && !self.recompute && !op.is_elementwise()
+        let node = self.joint.node(id);
+        let held = matches!(node.op, Op::Input(_) | Op::Call(_) | Op::Iterate(_));
+        // Differentiation widens inner calls in place and takes their further results by nodes of its own.
+        let of_call = matches!(node.op, Op::Get(_)) && node.inputs[0].index() < self.count;
+        (id.index() < self.count || of_call) && !held && !self.recompute && !node.op.is_elementwise()
     }
 
     /// Which nodes the backward function computes or receives.

@@ -120,8 +120,10 @@ impl Graph {
     /// Adds `op` applied to `inputs`, or finds the equal node that is already there. Shapes are checked and inferred.
     #[track_caller]
     pub fn add_node(&mut self, op: Op, inputs: &[NodeId]) -> NodeId {
+        let label = || op.rule().label();
+        assert_eq!(inputs.len(), op.arity(), "{}: takes {} operands, got {}", label(), op.arity(), inputs.len());
         let shapes: Vec<&Shape> = inputs.iter().map(|&id| self.shape(id)).collect();
-        let shape = op.rule().infer(&shapes);
+        let shape = op.infer(&shapes);
         self.push(Node { op, inputs: inputs.to_vec(), shape })
     }
 
@@ -136,12 +138,12 @@ impl Graph {
     }
 
     /// Replaces the function that `call` calls by one whose first outputs are those of the old one. Differentiation
-    /// uses it to have a call return what the backward pass needs as well.
+    /// uses it to have a call return what the backward pass needs as well. The old call stays known, so that calling
+    /// the old function again with the same arguments finds the widened call instead of computing everything twice.
     pub(crate) fn widen_call(&mut self, call: NodeId, function: FunctionRef) {
         let node = &mut self.nodes[call.index()];
-        self.interned.remove(node);
         node.op = Op::Call(function);
-        self.interned.insert(node.clone(), call);
+        self.interned.entry(node.clone()).or_insert(call);
     }
 
     /// The first `count` nodes as a graph of their own, inputs among them kept, outputs dropped.

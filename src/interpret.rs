@@ -57,6 +57,7 @@ impl Array {
     }
 
     /// The element at `index`.
+    #[track_caller]
     pub fn at(&self, index: &[usize]) -> f64 {
         let flat = index.iter().zip(self.shape.extents()).fold(0, |flat, (&i, &extent)| flat * extent + i);
         self.data[flat]
@@ -93,7 +94,10 @@ enum Value {
 /// Values of the graph's outputs for these values of its inputs, both in the order of declaration.
 #[track_caller]
 pub fn run(graph: &Graph, inputs: Vec<Array>) -> Vec<Array> {
-    assert_eq!(inputs.len(), graph.inputs().len(), "interpret: the graph has {} inputs", graph.inputs().len());
+    let (given, wanted) = (inputs.len(), graph.inputs().len());
+    assert_eq!(given, wanted, "interpret: the graph has {wanted} inputs, got {given} arrays");
+    // Each array belongs to one node and is moved into it.
+    let mut inputs: Vec<Option<Array>> = inputs.into_iter().map(Some).collect();
     let live = graph.live();
     let mut values: Vec<Value> = Vec::with_capacity(graph.len());
     for (id, node) in graph.nodes() {
@@ -107,9 +111,10 @@ pub fn run(graph: &Graph, inputs: Vec<Array>) -> Vec<Array> {
         };
         values.push(match &node.op {
             Op::Input(number) => {
-                let (name, given) = (&graph.inputs()[*number].0, &inputs[*number]);
-                assert_eq!(given.shape, node.shape, "interpret: input {name:?} has another shape");
-                Value::One(given.clone())
+                let name = &graph.inputs()[*number].0;
+                let given = inputs[*number].take().expect("an input is one node");
+                assert_eq!(given.shape, node.shape, "interpret: input {name:?} has another shape than its array");
+                Value::One(given)
             }
             Op::Call(function) => {
                 Value::Several(run(function.graph(), (0..node.inputs.len()).map(|i| one(i).clone()).collect()))

@@ -2,10 +2,12 @@
 pub mod autodiff;
 #[cfg(feature = "cli")]
 pub mod cli;
+pub mod data;
 pub mod error;
 pub mod gpu;
 pub mod graph;
 pub mod interpret;
+pub mod nearest;
 pub mod ops;
 #[cfg(feature = "cli")]
 pub mod picture;

@@ -11,6 +11,8 @@ pub mod conv2d;
 pub mod matmul;
 pub mod random;
 pub mod reduce;
+#[doc(hidden)]
+pub mod samples;
 pub mod select;
 pub mod source;
 pub mod unary;
@@ -76,28 +78,65 @@ pub trait Rule {
     fn eval(&self, inputs: &[&Array], shape: &Shape) -> Array;
 }
 
+/// Evaluates `$body` with `$rule` bound to the rule of `$op`, of its own type.
+macro_rules! with_rule {
+    ($op:expr, $rule:ident => $body:expr) => {
+        match $op {
+            Op::Input(_) => {
+                let $rule = &source::InputRule;
+                $body
+            }
+            Op::Constant($rule) => $body,
+            Op::Iota($rule) => $body,
+            Op::Unary($rule) => $body,
+            Op::Binary($rule) => $body,
+            Op::Select($rule) => $body,
+            Op::Reshape($rule) => $body,
+            Op::Permute($rule) => $body,
+            Op::Broadcast($rule) => $body,
+            Op::Slice($rule) => $body,
+            Op::Pad($rule) => $body,
+            Op::Reduce($rule) => $body,
+            Op::MatMul($rule) => $body,
+            Op::Conv2d($rule) => $body,
+            Op::Random($rule) => $body,
+            Op::Call($rule) => $body,
+            Op::Get($rule) => $body,
+            Op::Iterate($rule) => $body,
+        }
+    };
+}
+
 impl Op {
     /// The op's rule.
     pub fn rule(&self) -> &dyn Rule {
+        with_rule!(self, rule => rule)
+    }
+
+    /// Shape of the result: [`Rule::infer`]. The call is not through `dyn`, which would forget who the caller was and
+    /// report a panic inside the rule.
+    #[track_caller]
+    pub fn infer(&self, inputs: &[&Shape]) -> Shape {
+        with_rule!(self, rule => rule.infer(inputs))
+    }
+
+    /// How many operands the op takes.
+    pub fn arity(&self) -> usize {
         match self {
-            Self::Input(_) => &source::InputRule,
-            Self::Constant(rule) => rule,
-            Self::Iota(rule) => rule,
-            Self::Unary(rule) => rule,
-            Self::Binary(rule) => rule,
-            Self::Select(rule) => rule,
-            Self::Reshape(rule) => rule,
-            Self::Permute(rule) => rule,
-            Self::Broadcast(rule) => rule,
-            Self::Slice(rule) => rule,
-            Self::Pad(rule) => rule,
-            Self::Reduce(rule) => rule,
-            Self::MatMul(rule) => rule,
-            Self::Conv2d(rule) => rule,
-            Self::Random(rule) => rule,
-            Self::Call(rule) => rule,
-            Self::Get(rule) => rule,
-            Self::Iterate(rule) => rule,
+            Self::Input(_) | Self::Constant(_) | Self::Iota(_) => 0,
+            Self::Unary(_)
+            | Self::Reshape(_)
+            | Self::Permute(_)
+            | Self::Broadcast(_)
+            | Self::Slice(_)
+            | Self::Pad(_)
+            | Self::Reduce(_)
+            | Self::Random(_)
+            | Self::Get(_) => 1,
+            Self::Binary(_) | Self::MatMul(_) | Self::Conv2d(_) => 2,
+            Self::Select(_) => 3,
+            Self::Call(function) => function.graph().inputs().len(),
+            Self::Iterate(iterate) => iterate.body.graph().inputs().len(),
         }
     }
 

@@ -30,12 +30,16 @@ pub mod stream {
     pub const SHUFFLE: u32 = 0xff_ffff;
     /// Shifts and flips of training images.
     pub const AUGMENT: u32 = 0xff_fffe;
-    /// Dequantisation noise.
+    /// Dequantisation noise of a training step.
     pub const DEQUANTIZE: u32 = 0xff_fffd;
     /// Points of the two-dimensional sets.
     pub const TOY: u32 = 0xff_fffc;
     /// Initial parameters.
     pub const INITIALIZE: u32 = 0xff_fffb;
+    /// Dequantisation noise of training images in an evaluation; the step is the number of the image.
+    pub const DEQUANTIZE_TRAIN: u32 = 0xff_fffa;
+    /// Dequantisation noise of test images in an evaluation; the step is the number of the image.
+    pub const DEQUANTIZE_TEST: u32 = 0xff_fff9;
 }
 
 /// What the numbers of one draw depend on. Equal keys give equal numbers, different keys independent ones.

@@ -5,7 +5,10 @@
 #[path = "common/shader_checks.rs"]
 mod shader_checks;
 
-use shader_checks::{LINTS, check, lint, parse};
+#[path = "common/sample_kernels.rs"]
+mod sample_kernels;
+
+use shader_checks::{LINTS, check, check_kernel, dump_folder, lint, parse};
 use std::path::{Path, PathBuf};
 
 fn root() -> &'static Path {
@@ -38,6 +41,28 @@ fn fixtures() -> Vec<(String, String)> {
         (name, std::fs::read_to_string(path).expect("a text file"))
     };
     files.iter().map(read).collect()
+}
+
+/// All checks on kernels of all kinds, which also writes them where Tint finds them.
+#[test]
+fn every_kernel_is_portable() {
+    for kernel in sample_kernels::kernels() {
+        check_kernel(&kernel);
+    }
+    let dumped = wgsl_files(&dump_folder());
+    assert!(dumped.len() > 50, "{} modules", dumped.len());
+}
+
+#[test]
+fn every_shader_is_part_of_a_checked_kernel() {
+    let kernels = sample_kernels::kernels();
+    let modules: Vec<&str> =
+        kernels.iter().flat_map(|kernel| &kernel.variants).map(|variant| &*variant.source).collect();
+    for path in wgsl_files(&root().join("shaders")) {
+        let text = std::fs::read_to_string(&path).expect("a text file");
+        let used = modules.iter().any(|module| module.contains(text.trim()));
+        assert!(used, "{}: no kernel that the checks see contains it", path.display());
+    }
 }
 
 #[test]

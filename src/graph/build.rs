@@ -234,8 +234,13 @@ impl Graph {
     /// Axes in another order: axis `i` of the result is axis `order[i]` of x.
     #[track_caller]
     pub fn permute(&mut self, x: NodeId, order: &[usize]) -> NodeId {
-        if order.iter().copied().eq(0..self.shape(x).rank()) {
+        let op = Op::Permute(Permute { order: order.to_vec() });
+        let shape = op.infer(&[self.shape(x)]);
+        if order.iter().copied().eq(0..shape.rank()) {
             return x;
+        }
+        if let Some(value) = self.constant_value(x) {
+            return self.constant(value, shape);
         }
         let (source, order) = match &self.node(x).op {
             Op::Permute(inner) => {
@@ -256,13 +261,14 @@ impl Graph {
         if *self.shape(x) == shape {
             return x;
         }
-        if let Some(value) = self.constant_value(x) {
-            return self.constant(value, shape);
-        }
         let rank = self.shape(x).rank();
         assert!(rank <= shape.rank(), "broadcast: {} cannot be repeated to {shape}", self.shape(x));
         let mut extents = vec![1; shape.rank() - rank];
         extents.extend_from_slice(self.shape(x).extents());
+        if let Some(value) = self.constant_value(x) {
+            Op::Broadcast(Broadcast { shape: shape.clone() }).infer(&[&Shape::from(extents)]);
+            return self.constant(value, shape);
+        }
         let x = self.reshape(x, extents);
         if *self.shape(x) == shape {
             return x;
@@ -292,7 +298,7 @@ impl Graph {
         }
         let op = Op::Slice(Slice { start: start.to_vec(), end: end.to_vec() });
         if let Some(value) = self.constant_value(x) {
-            let shape = op.rule().infer(&[self.shape(x)]);
+            let shape = op.infer(&[self.shape(x)]);
             return self.constant(value, shape);
         }
         self.add_node(op, &[x])
@@ -301,6 +307,7 @@ impl Graph {
     /// Indices `from..to` along one axis.
     #[track_caller]
     pub fn slice_axis(&mut self, x: NodeId, axis: usize, from: usize, to: usize) -> NodeId {
+        assert!(axis < self.shape(x).rank(), "slice: {} has no axis {axis}", self.shape(x));
         let mut start = vec![0; self.shape(x).rank()];
         let mut end = self.shape(x).extents().to_vec();
         (start[axis], end[axis]) = (from, to);
@@ -315,15 +322,23 @@ impl Graph {
         }
         let op = Op::Pad(Pad { low: low.to_vec(), high: high.to_vec() });
         if self.constant_value(x) == Some(0.0) {
-            let shape = op.rule().infer(&[self.shape(x)]);
+            let shape = op.infer(&[self.shape(x)]);
             return self.constant(0.0, shape);
         }
         self.add_node(op, &[x])
     }
 
-    /// Tensors joined along `axis`.
+    /// Tensors joined along `axis`; their other extents are equal.
     #[track_caller]
     pub fn concat(&mut self, parts: &[NodeId], axis: usize) -> NodeId {
+        assert!(!parts.is_empty(), "concat: there are no parts");
+        let first = self.shape(parts[0]).clone();
+        assert!(axis < first.rank(), "concat: {first} has no axis {axis}");
+        for &part in parts {
+            let shape = self.shape(part);
+            let fits = shape.rank() == first.rank() && (0..first.rank()).all(|i| i == axis || shape[i] == first[i]);
+            assert!(fits, "concat: {first} and {shape} cannot be joined along axis {axis}");
+        }
         let total: usize = parts.iter().map(|&part| self.shape(part)[axis]).sum();
         let mut at = 0;
         let mut joined: Option<NodeId> = None;
@@ -345,14 +360,15 @@ impl Graph {
     #[track_caller]
     fn reduce(&mut self, kind: Kind, x: NodeId, axes: &[usize]) -> NodeId {
         let shape = self.shape(x).clone();
-        let axes: Vec<usize> = axes.iter().copied().filter(|&axis| shape[axis] != 1).collect();
+        assert!(axes.iter().all(|&axis| axis < shape.rank()), "reduce: {axes:?} are no axes of {shape}");
+        let axes: Vec<usize> = (0..shape.rank()).filter(|&axis| axes.contains(&axis) && shape[axis] != 1).collect();
         if axes.is_empty() {
             return x;
         }
         let op = Op::Reduce(Reduce { kind, axes: axes.clone() });
         if let Some(value) = self.constant_value(x) {
             let count: usize = axes.iter().map(|&axis| shape[axis]).product();
-            let result = op.rule().infer(&[&shape]);
+            let result = op.infer(&[&shape]);
             return self.constant(if kind == Kind::Sum { value * count as f64 } else { value }, result);
         }
         self.add_node(op, &[x])
@@ -418,6 +434,9 @@ impl Graph {
     /// a·bᵀ for matrices `[m, k]` and `[n, k]`: what a linear layer computes.
     #[track_caller]
     pub fn linear(&mut self, a: NodeId, b: NodeId) -> NodeId {
+        let (left, right) = (self.shape(a), self.shape(b));
+        assert!(left.rank() == 2 && right.rank() == 2, "linear: operands must have rank 2, got {left} and {right}");
+        assert_eq!(left[1], right[1], "linear: {left} times {right}ᵀ does not fit");
         let [m, k] = [0, 1].map(|axis| self.shape(a)[axis]);
         let n = self.shape(b)[0];
         let (a, b) = (self.reshape(a, [1, m, k]), self.reshape(b, [1, n, k]));
@@ -449,6 +468,7 @@ impl Graph {
     ) -> conv2d::Geometry {
         let (xs, ws) = (self.shape(x), self.shape(w));
         assert!(xs.rank() == 4 && ws.rank() == 4, "conv2d: operands must have rank 4, got {xs} and {ws}");
+        assert!(stride > 0, "conv2d: the stride of {ws} on {xs} must be at least 1");
         assert!(
             xs[1] == groups * ws[1] && ws[0].is_multiple_of(groups),
             "conv2d: input {xs} has {} channels, weight {ws} with {groups} groups expects {}",
@@ -503,13 +523,8 @@ impl Graph {
 fn broadcast_shape(name: &str, a: &Shape, b: &Shape) -> Shape {
     let rank = a.rank().max(b.rank());
     let extent = |shape: &Shape, axis: usize| (axis + shape.rank()).checked_sub(rank).map_or(1, |axis| shape[axis]);
-    let extents: Vec<usize> = (0..rank)
-        .map(|axis| match (extent(a, axis), extent(b, axis)) {
-            (x, y) if x == y => x,
-            (1, y) => y,
-            (x, 1) => x,
-            _ => panic!("{name}: operands have shapes {a} and {b}, which do not broadcast"),
-        })
-        .collect();
-    Shape::from(extents)
+    let pairs: Vec<(usize, usize)> = (0..rank).map(|axis| (extent(a, axis), extent(b, axis))).collect();
+    let fits = pairs.iter().all(|&(x, y)| x == y || x == 1 || y == 1);
+    assert!(fits, "{name}: operands have shapes {a} and {b}, which do not broadcast");
+    Shape::from(pairs.into_iter().map(|(x, y)| if x == 1 { y } else { x }).collect::<Vec<_>>())
 }

@@ -14,8 +14,11 @@ pub struct Function {
     graph: Graph,
     recompute: bool,
     vjp: Option<FunctionRef>,
-    derived: Mutex<HashMap<(Vec<bool>, Vec<bool>), Arc<Derived>>>,
+    derived: Mutex<HashMap<Demand, Arc<Derived>>>,
 }
+
+/// What is asked of a derivative: which inputs want a cotangent, which outputs have one.
+type Demand = (Vec<bool>, Vec<bool>);
 
 /// What differentiating a call needs: see [`crate::autodiff`].
 #[derive(Debug)]
@@ -33,6 +36,7 @@ pub struct Derived {
 
 impl Function {
     /// Makes a function of `graph`, whose inputs and outputs are its parameters and results.
+    #[expect(clippy::new_ret_no_self, reason = "functions are only ever held by reference")]
     pub fn new(name: impl Into<String>, graph: Graph) -> FunctionRef {
         FunctionRef(Arc::new(Self { name: name.into(), graph, recompute: false, vjp: None, derived: Mutex::default() }))
     }
@@ -56,7 +60,8 @@ impl Function {
             .collect();
         let found: Vec<&Shape> = vjp.graph.inputs().iter().map(|&(_, id)| vjp.graph.shape(id)).collect();
         assert_eq!(found, wanted, "the vjp of {name} must take inputs, outputs and cotangents of {name}");
-        assert_eq!(vjp.graph.outputs().len(), graph.inputs().len(), "the vjp of {name} must give a cotangent an input");
+        let given: Vec<&Shape> = vjp.graph.outputs().iter().map(|&(_, id)| vjp.graph.shape(id)).collect();
+        assert_eq!(given, wanted[..graph.inputs().len()], "the vjp of {name} must give one cotangent for each input");
         FunctionRef(Arc::new(Self { name, graph, recompute: false, vjp: Some(vjp), derived: Mutex::default() }))
     }
 

@@ -110,6 +110,7 @@ impl Rule for Iterate {
         let name = self.body.name();
         assert!(self.limit > 0, "iterate {name}: the limit must be at least 1");
         let wanted: Vec<&Shape> = graph.inputs().iter().map(|&(_, id)| graph.shape(id)).collect();
+        assert!(self.state <= inputs.len(), "iterate {name}: {} states, {} arguments", self.state, inputs.len());
         assert_eq!(inputs, wanted, "iterate {name}: arguments do not fit the body's inputs");
         assert_eq!(graph.outputs().len(), self.state + 1, "iterate {name}: the body must give the state and a flag");
         for (index, input) in inputs.iter().enumerate().take(self.state) {
@@ -119,9 +120,8 @@ impl Rule for Iterate {
         several()
     }
 
-    fn vjp(&self, _: &mut Graph, node: NodeId, _: NodeId) -> Vec<Option<NodeId>> {
-        let _ = node;
-        vec![]
+    fn vjp(&self, _: &mut Graph, _: NodeId, _: NodeId) -> Vec<Option<NodeId>> {
+        unreachable!("autodiff takes iterations as constants")
     }
 
     fn eval(&self, _: &[&Array], _: &Shape) -> Array {

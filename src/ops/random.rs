@@ -6,8 +6,9 @@ use crate::interpret::Array;
 use crate::random::{Distribution, Key};
 use crate::shape::Shape;
 
-/// Numbers drawn from `distribution` by the counter-based generator ([`crate::random`]). The operand is a key: a vector whose first four elements are
-/// whole numbers below 2²⁴, the two halves of the seed, the step and the stream. The same key gives the same numbers.
+/// Numbers drawn from `distribution` by the counter-based generator ([`crate::random`]). The operand is a key: a vector
+/// whose first four elements are whole numbers below 2²⁴, the two halves of the seed, the step and the stream. The same
+/// key gives the same numbers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Random {
     /// What is drawn.

@@ -78,6 +78,7 @@ impl Rule for Iota {
     fn label(&self) -> String {
         format!("iota axis {}", self.axis)
     }
+    #[track_caller]
     fn infer(&self, _: &[&Shape]) -> Shape {
         assert!(self.axis < self.shape.rank(), "iota: {} has no axis {}", self.shape, self.axis);
         self.shape.clone()

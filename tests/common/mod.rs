@@ -1,5 +1,7 @@
 //! What the GPU tests share: running a test on every adapter there is.
 
+mod adapter_log;
+
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::OnceLock;
 
@@ -42,6 +44,7 @@ pub(crate) fn on_every_adapter_except(failures: &[ExpectedFailure], test: impl F
             failures.iter().find(|failure| failure.backend == info.backend && info.name.contains(failure.adapter));
         println!("on {info}{}", if expected.is_some() { ", expecting a failure" } else { "" });
         let gpu = block_on(Gpu::open_adapter(adapter)).unwrap();
+        adapter_log::note(&format!("{} ({})", info.name, info.backend));
         match (expected, catch_unwind(AssertUnwindSafe(|| test(&gpu)))) {
             (None, Ok(())) => {}
             (None, Err(panic)) => {

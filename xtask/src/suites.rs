@@ -1,0 +1,157 @@
+//! The suites of `cargo xtask test`, in the order they run: quick ones first.
+
+use crate::drivers::Drivers;
+use crate::machine::Machine;
+use crate::wasm::Toolchain;
+use crate::{run, setup};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// One suite.
+pub(crate) struct Suite {
+    /// Name for `--only`.
+    pub(crate) name: &'static str,
+    /// What it shows, in a few words.
+    pub(crate) about: &'static str,
+    /// Whether it must have run on an adapter: a suite that met none proves nothing.
+    pub(crate) needs_adapter: bool,
+    /// Runs it; the error says what failed.
+    pub(crate) run: fn(&Bench) -> Result<(), String>,
+}
+
+/// What the suites work with.
+pub(crate) struct Bench<'a> {
+    pub(crate) machine: &'a Machine,
+    /// cargo's target folder.
+    pub(crate) target: PathBuf,
+    /// A file to which each test program appends the adapters that it opened, one a line.
+    pub(crate) adapters: PathBuf,
+}
+
+pub(crate) const ALL: &[Suite] = &[
+    Suite { name: "fmt", about: "rustfmt leaves every file as it is", needs_adapter: false, run: fmt },
+    Suite {
+        name: "clippy",
+        about: "clippy, native, all targets, warnings are errors",
+        needs_adapter: false,
+        run: clippy,
+    },
+    Suite {
+        name: "wasm",
+        about: "clippy for wasm32, the library as the browser gets it",
+        needs_adapter: false,
+        run: wasm,
+    },
+    Suite { name: "docs", about: "rustdoc without warnings", needs_adapter: false, run: docs },
+    Suite {
+        name: "shaders",
+        about: "naga validates, translates and lints every shader",
+        needs_adapter: false,
+        run: shaders,
+    },
+    Suite { name: "tint", about: "Chromium compiles every shader through WebGPU", needs_adapter: true, run: tint },
+    Suite { name: "tests", about: "all tests, natively, on every adapter", needs_adapter: true, run: tests },
+    Suite { name: "doctests", about: "the examples in the documentation", needs_adapter: false, run: doctests },
+];
+
+/// The variable that names the file of [`Bench::adapters`].
+const ADAPTER_LOG: &str = "IRESNET_ADAPTER_LOG";
+
+impl Bench<'_> {
+    /// cargo under which GPU tests meet all drivers, and which fails tests that meet none.
+    fn cargo(&self) -> Command {
+        let mut command = run::cargo();
+        command.env(ADAPTER_LOG, &self.adapters);
+        if let Some(files) = Drivers::find(self.machine).for_tests() {
+            command.env("VK_DRIVER_FILES", files);
+        }
+        command
+    }
+
+    /// The folder into which tests write the modules that Tint must compile.
+    fn modules(&self) -> PathBuf {
+        self.target.join("shaders")
+    }
+}
+
+fn fmt(_: &Bench) -> Result<(), String> {
+    component("rustfmt", "fmt");
+    run::run(run::cargo().args(["fmt", "--all", "--check"]))
+}
+
+fn clippy(_: &Bench) -> Result<(), String> {
+    component("clippy", "clippy");
+    run::run(run::cargo().args(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))
+}
+
+/// Small installations of Rust lack components; rustup may have them. If not, the suite's own command says so.
+fn component(name: &str, command: &str) {
+    let there = run::cargo().args([command, "--version"]).output().is_ok_and(|done| done.status.success());
+    if !there && let Err(error) = run::run(run::command("rustup").args(["component", "add", name])) {
+        println!("{error}");
+    }
+}
+
+fn wasm(bench: &Bench) -> Result<(), String> {
+    let toolchain = Toolchain::prepare(bench.machine)?;
+    match &toolchain {
+        Toolchain::Rustup => println!("with rustup's target"),
+        Toolchain::Debian(root) => println!("with Debian's compiler in {}", root.display()),
+    }
+    run::run(&mut toolchain.clippy())
+}
+
+fn docs(_: &Bench) -> Result<(), String> {
+    run::run(run::cargo().args(["doc", "--workspace", "--no-deps", "--locked"]).env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+fn shaders(bench: &Bench) -> Result<(), String> {
+    // Modules of earlier runs would hide that none are written any more.
+    let folder = bench.modules();
+    if folder.is_dir() {
+        std::fs::remove_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    }
+    run::run(bench.cargo().args(["test", "--locked", "--test", "shaders"]))
+}
+
+fn tests(bench: &Bench) -> Result<(), String> {
+    let nextest = run::cargo().args(["nextest", "--version"]).output().is_ok_and(|done| done.status.success());
+    if nextest {
+        return run::run(bench.cargo().args(["nextest", "run", "--workspace", "--locked", "--no-fail-fast"]));
+    }
+    run::run(bench.cargo().args(["test", "--workspace", "--locked", "--no-fail-fast", "--lib", "--bins", "--tests"]))
+}
+
+fn doctests(bench: &Bench) -> Result<(), String> {
+    run::run(bench.cargo().args(["test", "--workspace", "--locked", "--doc"]))
+}
+
+fn tint(bench: &Bench) -> Result<(), String> {
+    if !has_modules(&bench.modules()) {
+        shaders(bench)?;
+    }
+    let browser = setup::browser(bench.machine).ok_or("no Chromium; `cargo xtask setup` says how to get one")?;
+    let package = run::repository().join("xtask/web-check");
+    npm_ci(&package)?;
+    let script = package.join("check.mjs");
+    let fixtures = run::repository().join("tests/fixtures/shaders");
+    let mut command = run::command("node");
+    command.arg(script).arg(browser).arg(bench.modules()).arg(fixtures).env(ADAPTER_LOG, &bench.adapters);
+    run::run(&mut command)
+}
+
+fn has_modules(folder: &Path) -> bool {
+    std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
+}
+
+/// Installs a package's dependencies, as locked, unless that has been done since the lock file last changed.
+fn npm_ci(package: &Path) -> Result<(), String> {
+    let changed = |path: PathBuf| path.metadata().and_then(|metadata| metadata.modified()).ok();
+    let (lock, installed) =
+        (changed(package.join("package-lock.json")), changed(package.join("node_modules/.package-lock.json")));
+    if installed.is_some() && installed >= lock {
+        return Ok(());
+    }
+    let npm = if cfg!(windows) { "npm.cmd" } else { "npm" };
+    run::run(run::command(npm).current_dir(package).args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"]))
+}
