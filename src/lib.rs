@@ -1,12 +1,17 @@
 //! Invertible residual networks on any GPU.
 pub mod autodiff;
+pub mod checkpoint;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod config;
 pub mod data;
 pub mod error;
+pub mod eval;
 pub mod gpu;
 pub mod graph;
 pub mod interpret;
 pub mod nearest;
+pub mod network;
 pub mod nn;
 pub mod ops;
 pub mod optim;
@@ -16,5 +21,8 @@ pub mod plan;
 pub mod random;
 #[cfg(feature = "cli")]
 pub mod report;
+#[cfg(feature = "cli")]
+pub mod run;
 pub mod shape;
 pub mod tensor;
+pub mod train;

@@ -1,0 +1,135 @@
+//! `iresnet train`.
+
+use std::path::PathBuf;
+
+use super::{Outcome, output};
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::gpu::{Gpu, block_on};
+use crate::network;
+use crate::nn::{Model, Probes};
+use crate::plan;
+use crate::run::{self, Folder, Options};
+
+const EXAMPLES: &str = "\
+Examples:
+  iresnet train --preset NAME                           train a preset, output in runs/NAME
+  iresnet train model.toml --out runs/a                 train from a configuration
+  iresnet train model.toml --set optimizer.lr=0.01 --set train.epochs=5
+  iresnet train --out runs/a --resume                   go on where runs/a stopped
+  iresnet train model.toml --adapter vulkan:0,vulkan:1  share every batch between two adapters
+  iresnet train model.toml --dry-run                    show the model, its memory and time, train nothing
+
+The output folder holds config.toml (with every key resolved), metrics.jsonl, checkpoints, pictures, the model file and
+report.html. Ctrl-C finishes the step, saves, and exits with 130; the run can be resumed.";
+
+/// Train a model from a configuration or a preset.
+///
+/// A run is determined by its configuration: the same one gives the same model on the same adapter, whether or not it
+/// was interrupted and resumed.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// Configuration, in TOML. Not needed with --preset, nor with --resume.
+    #[arg(value_name = "CONFIG.toml", conflicts_with = "preset", required_unless_present_any = ["preset", "resume"])]
+    pub config: Option<PathBuf>,
+
+    /// A configuration that comes with the program.
+    #[arg(long, value_name = "NAME")]
+    pub preset: Option<String>,
+
+    /// Set a key of the configuration, such as optimizer.lr=0.01. May be given several times; the last one counts.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+
+    /// Folder for everything the run writes. By default runs/ and the name of the configuration or preset.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+
+    /// Go on from the newest checkpoint in the output folder.
+    #[arg(long)]
+    pub resume: bool,
+
+    /// Adapters to train on, as `iresnet adapters` names them, separated by commas, or `all`. By default the best one.
+    #[arg(long, value_name = "ID", value_delimiter = ',')]
+    pub adapter: Vec<String>,
+
+    /// Stop after this many steps in all.
+    #[arg(long, value_name = "N")]
+    pub steps: Option<u64>,
+
+    /// Begin with the parameters of a model file.
+    #[arg(long, value_name = "MODEL", conflicts_with = "resume")]
+    pub init: Option<PathBuf>,
+
+    /// Check everything and show what would be done, but train nothing and write nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Trains.
+///
+/// # Errors
+/// Of configuration, data, adapter and model file; [`Error::Diverged`] where the loss ceases to be a number.
+pub fn run(args: &Args) -> Result<Outcome> {
+    let (mut config, name) = configuration(args)?;
+    for assignment in &args.set {
+        let (key, value) = assignment.split_once('=').ok_or_else(|| {
+            Error::Config(format!("--set {assignment}: expected KEY=VALUE, such as optimizer.lr=0.01"))
+        })?;
+        config.set(key.trim(), value.trim())?;
+    }
+    config.validate()?;
+    if args.adapter.len() > 1 || args.adapter.iter().any(|id| id == "all") {
+        return Err(Error::Config("--adapter: training takes one adapter; `iresnet adapters` lists them".into()));
+    }
+    let options = Options {
+        config,
+        out: args.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(name)),
+        resume: args.resume,
+        adapter: args.adapter.first().cloned(),
+        steps: args.steps,
+        init: args.init.clone(),
+    };
+    if args.dry_run {
+        return block_on(plan(&options));
+    }
+    let finished = block_on(run::train(&options))?;
+    if finished.outcome == Outcome::Done {
+        output::print(&format!("{}", options.out.join("model.safetensors").display()));
+    }
+    Ok(finished.outcome)
+}
+
+/// The configuration asked for, and the name that its run folder gets.
+fn configuration(args: &Args) -> Result<(Config, String)> {
+    if let Some(preset) = &args.preset {
+        return Ok((Config::preset(preset)?, preset.clone()));
+    }
+    if let Some(path) = &args.config {
+        let text = std::fs::read_to_string(path).map_err(|source| Error::Io { path: path.clone(), source })?;
+        let name = path.file_stem().map_or_else(|| "run".into(), |stem| stem.to_string_lossy().into_owned());
+        return Ok((Config::from_toml(&text, &path.display().to_string())?, name));
+    }
+    let out = args.out.as_ref().ok_or_else(|| {
+        Error::Config("--resume needs to know which run: add --out DIR, or the configuration or preset".into())
+    })?;
+    Ok((Folder::config(out)?, String::new()))
+}
+
+/// What a run would need, without running it.
+async fn plan(options: &Options) -> Result<Outcome> {
+    let model = Model::new(&options.config)?;
+    let gpu = Gpu::open(options.adapter.as_deref()).await?;
+    let batch = options.config.data.batch;
+    let program = plan::compile("gradient", &model.gradient_graph(batch, Probes::Keys), &network::limits(&gpu))?;
+    let trainable: usize = model.params().iter().filter(|p| p.is_parameter()).map(|p| p.shape.len()).sum();
+    let state: usize = model.params().iter().filter(|p| !p.is_parameter()).map(|p| p.shape.len()).sum();
+    output::print(&format!("adapter             {}", gpu.info()));
+    output::print(&format!("parameters          {trainable}, and {state} numbers of state"));
+    output::print(&format!("multiply-adds       {} a sample, forwards", model.multiply_adds()));
+    output::print(&format!("operations a step   {:.3e} floating-point operations", program.flops() as f64));
+    output::print(&format!("memory              {} for intermediate values", output::bytes(program.scratch_bytes())));
+    output::print(&format!("kernels             {} distinct, {} dispatches a step", program.kernels.len(), program.dispatches()));
+    Ok(Outcome::Done)
+}
