@@ -12,7 +12,10 @@
 //! * A reader that closes the pipe has seen enough: that is no error.
 
 pub mod adapters;
+pub mod bench;
+pub mod data;
 pub mod demo;
+pub mod doctor;
 pub mod eval;
 pub mod invert;
 pub mod output;
@@ -69,7 +72,7 @@ Variables:
   IRESNET_DATA       folder with data sets, looked into first
   NO_COLOR, CI       plain output, no progress bar
 
-`iresnet COMMAND --help` explains a command and gives examples.";
+`iresnet COMMAND --help` explains a command and gives examples. Start with `iresnet doctor`.";
 
 /// Invertible residual networks on any GPU.
 ///
@@ -98,6 +101,12 @@ pub enum Command {
     Invert(invert::Args),
     /// Train a small model on built-in data and write a report with pictures.
     Demo(demo::Args),
+    /// Time kernels and compare them with what the adapter can do at most.
+    Bench(bench::Args),
+    /// List data sets and verify their files.
+    Data(data::Args),
+    /// Check this machine: adapters, drivers, folders, and a computation on each adapter.
+    Doctor(doctor::Args),
 }
 
 impl Command {
@@ -109,6 +118,9 @@ impl Command {
             Self::Sample(args) => sample::run(args),
             Self::Invert(args) => invert::run(args),
             Self::Demo(args) => demo::run(args),
+            Self::Bench(args) => bench::run(args),
+            Self::Data(args) => data::run(args),
+            Self::Doctor(args) => doctor::run(args),
         }
     }
 }

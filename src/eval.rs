@@ -28,7 +28,6 @@ pub struct Summary {
 }
 
 /// The evaluation graph of a network, bound for batches of one size.
-#[derive(Debug)]
 pub struct Evaluator {
     task: Task,
     batch: usize,
@@ -130,7 +129,6 @@ pub struct Inverted {
 }
 
 /// The inverse of a network, bound for batches of one size: from latent numbers, or from noise of its own.
-#[derive(Debug)]
 pub struct Inverter {
     task: Task,
 }

@@ -21,6 +21,8 @@ pub mod plan;
 pub mod random;
 #[cfg(feature = "cli")]
 pub mod report;
+#[cfg(feature = "cli")]
+pub mod run;
 pub mod shape;
 pub mod tensor;
 pub mod train;

@@ -14,7 +14,6 @@ pub const PARAMS: &str = "params";
 pub const STATE: &str = "state";
 
 /// A model whose parameters and state lie on a device.
-#[derive(Debug)]
 pub struct Network {
     model: Model,
     gpu: Gpu,
@@ -115,7 +114,6 @@ pub fn limits(gpu: &Gpu) -> Limits {
 }
 
 /// A graph bound to a network's memory, ready to run as often as wanted.
-#[derive(Debug)]
 pub struct Task {
     session: Session,
     memory: Memory,

@@ -41,7 +41,6 @@ pub struct StepReport {
 }
 
 /// A model in training.
-#[derive(Debug)]
 pub struct Trainer {
     network: Network,
     config: Config,
@@ -53,7 +52,6 @@ pub struct Trainer {
     outstanding: VecDeque<Outstanding>,
 }
 
-#[derive(Debug)]
 struct Outstanding {
     step: u64,
     learning_rate: f64,
@@ -104,6 +102,8 @@ impl Trainer {
                     )));
                 }
                 network.memory().write(name, saved.data());
+            } else if *name == optim::EMA {
+                network.memory().copy(PARAMS, name);
             }
         }
         let graph = network.model().gradient_graph(config.data.batch, Probes::Keys);

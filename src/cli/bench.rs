@@ -1,0 +1,158 @@
+//! `iresnet bench`: how fast kernels are, and how near to what the adapter can do.
+//!
+//! # How it is timed
+//! A case is a graph of one op, planned, tuned and run as in training. Its commands are repeated within one program
+//! until it takes some 50 ms, so that recording, submitting and waiting weigh next to nothing; the time between two
+//! waits divided by the repetitions is a sample. Samples are taken until their middle half agrees within 3%, and the
+//! median counts. Inputs are random numbers: hardware that saves power on zeros would flatter itself.
+//!
+//! The yardstick is the adapter's own measured peak ([`gpu::peak`]), not a data sheet, so ratios compare between
+//! machines.
+
+mod cases;
+mod measure;
+
+use serde::Serialize;
+
+use super::{Outcome, output};
+use crate::error::{Error, Result};
+use crate::gpu::{self, Gpu, Peak, Tuning, block_on};
+use cases::{Case, Dims};
+
+const EXAMPLES: &str = "\
+Examples:
+  iresnet bench --quick                     a few shapes of each op
+  iresnet bench --filter 'conv2d 64'        convolutions with 64 input channels
+  iresnet bench --adapter gl --json         one JSON object a line, the adapter's peak first
+
+Columns: GFLOP/s counts two operations a multiply-add, PEAK is its share of the adapter's measured multiply-add rate;
+GB/s counts each tensor once, COPY is its share of the measured copy rate (caches can push it above 100%). Kernels not
+timed before on this adapter are tuned first; the choices are kept in the cache folder.";
+
+/// Time kernels and compare them with what the adapter can do at most.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// Print one JSON object a line.
+    #[arg(long)]
+    pub json: bool,
+
+    /// Adapter, as `iresnet adapters` names it. By default the best one.
+    #[arg(long, value_name = "ID")]
+    pub adapter: Option<String>,
+
+    /// Only a few shapes of each op, and fewer samples.
+    #[arg(long)]
+    pub quick: bool,
+
+    /// Only cases whose name, as in the table, contains this text. It is found in any letter case.
+    #[arg(long, value_name = "TEXT")]
+    pub filter: Option<String>,
+}
+
+/// The adapter's peak, as printed.
+#[derive(Serialize)]
+struct PeakLine<'a> {
+    op: &'static str,
+    #[serde(flatten)]
+    peak: Peak,
+    adapter: &'a str,
+    name: &'a str,
+}
+
+/// A measured case, as printed.
+#[derive(Serialize)]
+struct Line<'a> {
+    op: &'static str,
+    #[serde(flatten)]
+    dims: Dims,
+    seconds: f64,
+    /// Absent where the work is not arithmetic.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gflops: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peak_ratio: Option<f64>,
+    gb_per_s: f64,
+    copy_ratio: f64,
+    /// The variant of the kernel that ran, where the case is one kernel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    variant: Option<String>,
+    adapter: &'a str,
+}
+
+/// Runs the benchmark.
+///
+/// # Errors
+/// [`Error::NoAdapter`]; [`Error::Gpu`] where the device fails; [`Error::Config`] where the filter matches nothing.
+pub fn run(args: &Args) -> Result<Outcome> {
+    let wanted = |case: &Case| {
+        let filter = args.filter.as_deref().unwrap_or_default().to_lowercase();
+        (case.quick || !args.quick) && case.name().to_lowercase().contains(&filter)
+    };
+    let cases: Vec<Case> = cases::all().into_iter().filter(wanted).collect();
+    if cases.is_empty() {
+        let filter = args.filter.as_deref().unwrap_or_default();
+        let examples = cases::all().iter().step_by(9).take(3).map(Case::name).collect::<Vec<_>>().join("`, `");
+        return Err(Error::Config(format!("--filter {filter}: no case matches; names are such as `{examples}`")));
+    }
+    block_on(async {
+        let gpu = Gpu::open(args.adapter.as_deref()).await?;
+        let peak = gpu::peak(&gpu).await?;
+        let mut tuning = Tuning::default_path().map_or_else(Tuning::measured, Tuning::open);
+        let info = gpu.info();
+        if args.json {
+            output::print_json(&PeakLine { op: "peak", peak, adapter: &info.id, name: &info.name });
+        } else {
+            let (gflops, copy) = (peak.gflops, peak.copy_gb_per_s);
+            output::print(&format!("{info}\npeak {gflops:.1} GFLOP/s, copy {copy:.1} GB/s\n"));
+            output::print(&format!("{:HEAD$}{:>11}  GFLOP/s   PEAK     GB/s   COPY  VARIANT", "CASE", "TIME"));
+        }
+        for case in &cases {
+            let measured = match measure::measure(&gpu, case, &mut tuning, args.quick).await {
+                Err(Error::Config(message)) => {
+                    output::note(&format!("note: {}: left out: {message}", case.name()));
+                    continue;
+                }
+                result => result?,
+            };
+            let gflops = (case.flops > 0).then(|| case.flops as f64 / measured.seconds * 1e-9);
+            let gb_per_s = case.traffic() as f64 / measured.seconds * 1e-9;
+            let line = Line {
+                op: case.op,
+                dims: case.dims.clone(),
+                seconds: measured.seconds,
+                gflops,
+                peak_ratio: gflops.map(|gflops| gflops / peak.gflops),
+                gb_per_s,
+                copy_ratio: gb_per_s / peak.copy_gb_per_s,
+                variant: measured.variant,
+                adapter: &info.id,
+            };
+            if args.json {
+                output::print_json(&line);
+            } else {
+                output::print(&row(&case.name(), &line));
+            }
+        }
+        Ok(Outcome::Done)
+    })
+}
+
+/// Width of the column of names.
+const HEAD: usize = 46;
+
+fn row(name: &str, line: &Line<'_>) -> String {
+    let number = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.1}"));
+    let share = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{:.0}%", 100.0 * value));
+    format!(
+        "{name:HEAD$}{:>8.3} ms{:>9}{:>7}{:>9}{:>7}  {}",
+        1e3 * line.seconds,
+        number(line.gflops),
+        share(line.peak_ratio),
+        number(Some(line.gb_per_s)),
+        share(Some(line.copy_ratio)),
+        line.variant.as_deref().unwrap_or_default()
+    )
+    .trim_end()
+    .to_owned()
+}
