@@ -34,10 +34,13 @@ fn main(
     var sum = vec4(0.0);
     for (var o = 0u; o < OUT_CHANNELS; o++) {
         let filters = ((slab % GROUPS * OUT_CHANNELS + o) * IN_CHANNELS + channels) * (KERNEL_HEIGHT * KERNEL_WIDTH);
-        for (var ky = 0u; ky < KERNEL_HEIGHT; ky++) {
-            // out_row · STRIDE = row + PAD_Y - ky; an unsigned difference that wraps is past the end.
+        // Taps from last to first: the order in which the tiled kernels, which turn the weights, add them.
+        for (var ty = 0u; ty < KERNEL_HEIGHT; ty++) {
+            let ky = KERNEL_HEIGHT - 1u - ty;
+            // out_row · STRIDE = row + PAD_Y - ky
             let y = row + PAD_Y - ky;
-            for (var kx = 0u; kx < KERNEL_WIDTH; kx++) {
+            for (var tx = 0u; tx < KERNEL_WIDTH; tx++) {
+                let kx = KERNEL_WIDTH - 1u - tx;
                 let x = column + PAD_X - kx;
                 let inside = row + PAD_Y >= ky && column + PAD_X >= kx && y % STRIDE == 0u && x % STRIDE == 0u
                     && y / STRIDE < OUT_HEIGHT && x / STRIDE < OUT_WIDTH;

@@ -1,14 +1,17 @@
 // Gradient of a convolution in its weights, any geometry: one weight to an invocation, over one of SPLITS parts of the
-// sum over images and pixels. The parts are added afterwards, in order.
+// sum over pixels. The parts are added afterwards, in order.
+//
+// Pixels are taken in the order of the tiled kernels, so that the bits are the same: in blocks of UNIT_HEIGHT rows of
+// UNIT_WIDTH, by image, by row of blocks, by column of blocks, SPLIT_UNITS blocks to a part.
 
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(1) var<storage, read> g: array<f32>;
 
 const TAPS = KERNEL_HEIGHT * KERNEL_WIDTH;
 const WEIGHTS = GROUPS * OUT_CHANNELS * IN_CHANNELS * TAPS;
-// The sum runs over output rows of all images, of which each part takes a run.
-const ROWS = BATCH * OUT_HEIGHT;
-const ROWS_PER_SPLIT = (ROWS + SPLITS - 1u) / SPLITS;
+const TILES_X = (OUT_WIDTH + UNIT_WIDTH - 1u) / UNIT_WIDTH;
+const TILES_Y = (OUT_HEIGHT + UNIT_HEIGHT - 1u) / UNIT_HEIGHT;
+const UNIT_COUNT = BATCH * TILES_Y * TILES_X;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
@@ -32,21 +35,21 @@ fn main(
     let channel = o / OUT_CHANNELS * IN_CHANNELS + i; // over all groups
 
     var sum = 0.0;
-    let end = min((split + 1u) * ROWS_PER_SPLIT, ROWS);
-    for (var r = split * ROWS_PER_SPLIT; r < end; r++) {
-        let image = r / OUT_HEIGHT;
-        let out_row = r % OUT_HEIGHT;
-        // An unsigned difference that wraps is past the end as well.
-        let row = out_row * STRIDE + ky - PAD_Y;
-        if (row >= HEIGHT) {
-            continue;
-        }
-        let x0 = ((image * GROUPS * IN_CHANNELS + channel) * HEIGHT + row) * WIDTH;
-        let g0 = ((image * GROUPS * OUT_CHANNELS + o) * OUT_HEIGHT + out_row) * OUT_WIDTH;
-        for (var out_column = 0u; out_column < OUT_WIDTH; out_column++) {
-            let column = out_column * STRIDE + kx - PAD_X;
-            if (column < WIDTH) {
-                sum = fma(x[x0 + column], g[g0 + out_column], sum);
+    let end = min((split + 1u) * SPLIT_UNITS, UNIT_COUNT);
+    for (var unit = split * SPLIT_UNITS; unit < end; unit++) {
+        let image = unit / (TILES_Y * TILES_X);
+        let row0 = unit / TILES_X % TILES_Y * UNIT_HEIGHT;
+        let column0 = unit % TILES_X * UNIT_WIDTH;
+        for (var out_row = row0; out_row < min(row0 + UNIT_HEIGHT, OUT_HEIGHT); out_row++) {
+            // Unsigned differences that wrap are past the end as well.
+            let row = out_row * STRIDE + ky - PAD_Y;
+            let x0 = ((image * GROUPS * IN_CHANNELS + channel) * HEIGHT + row) * WIDTH;
+            let g0 = ((image * GROUPS * OUT_CHANNELS + o) * OUT_HEIGHT + out_row) * OUT_WIDTH;
+            for (var out_column = column0; out_column < min(column0 + UNIT_WIDTH, OUT_WIDTH); out_column++) {
+                let column = out_column * STRIDE + kx - PAD_X;
+                if (row < HEIGHT && column < WIDTH) {
+                    sum = fma(x[x0 + column], g[g0 + out_column], sum);
+                }
             }
         }
     }

@@ -37,6 +37,10 @@ impl Graph {
     /// transposed product. The cotangent over which the product is transposed is a free variable that drops out.
     #[track_caller]
     pub fn jvp(&mut self, y: NodeId, tangents: &[(NodeId, NodeId)]) -> NodeId {
+        for &(x, tangent) in tangents {
+            let (of_x, of_tangent) = (self.shape(x), self.shape(tangent));
+            assert_eq!(of_x, of_tangent, "jvp: the tangent of an input of shape {of_x} has shape {of_tangent}");
+        }
         // The vjp is linear in its cotangent u: ⟨u, J t⟩ = ⟨Jᵀ u, t⟩. Differentiating in u gives J t, whatever u is;
         // a product with zero would be simplified away, so u is a copy of y that simplification cannot see through.
         let probe = self.stop_gradient(y);

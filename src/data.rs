@@ -14,6 +14,7 @@ pub mod batches;
 pub mod catalogue;
 pub mod idx;
 pub mod prepare;
+pub mod source;
 pub mod toy;
 
 use std::sync::Arc;

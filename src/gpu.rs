@@ -36,9 +36,11 @@ mod tune;
 
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures::channel::oneshot;
 
@@ -59,6 +61,9 @@ const IN_FLIGHT: usize = 8;
 
 /// Bytes of uploads after which they are submitted without waiting for the next run, lest the staging memory pile up.
 const UPLOAD_BYTES: u64 = 64 << 20;
+
+/// How long to wait for one submission before looking around again.
+const TURN: Duration = Duration::from_millis(20);
 
 /// An open device. Cloning is cheap and gives another handle to the same device.
 #[derive(Clone)]
@@ -193,6 +198,10 @@ impl Gpu {
         Self::new(device, queue, info)
     }
 
+    #[cfg_attr(
+        target_arch = "wasm32",
+        expect(clippy::arc_with_non_send_sync, reason = "browser handles stay on their thread; natively they move")
+    )]
     fn new(device: wgpu::Device, queue: wgpu::Queue, info: AdapterInfo) -> Self {
         let health = Arc::new(Health::default());
         let for_errors = Arc::clone(&health);
@@ -277,13 +286,8 @@ impl Gpu {
         flight.uploaded = 0;
         flight.submissions.push_back(submission.clone());
         while flight.submissions.len() > IN_FLIGHT {
-            let oldest = flight.submissions.pop_front();
-            #[cfg(not(target_arch = "wasm32"))]
-            if let Some(oldest) = oldest {
-                while !block_on::wait(&self.0.device, &oldest) && !self.is_lost() {}
-            }
-            #[cfg(target_arch = "wasm32")]
-            drop(oldest);
+            let Some(oldest) = flight.submissions.pop_front() else { break };
+            while !wait(&self.0.device, &oldest) && !self.is_lost() {}
         }
         submission
     }
@@ -356,6 +360,16 @@ impl Future for Answer {
             }
         }
     }
+}
+
+/// Runs callbacks of `device`, first waiting for `submission` at most [`TURN`]. False when it timed out. Browsers call
+/// back by themselves: there this does nothing.
+fn wait(device: &wgpu::Device, submission: &wgpu::SubmissionIndex) -> bool {
+    let poll = wgpu::PollType::Wait { submission_index: Some(submission.clone()), timeout: Some(TURN) };
+    // wgpu 30 calls the device-lost callback and then panics here when the driver loses the device. The callback has
+    // told the Gpu, which turns it into an error at the next read, so the panic has nothing to add.
+    let result = catch_unwind(AssertUnwindSafe(|| device.poll(poll)));
+    !matches!(result, Ok(Err(wgpu::PollError::Timeout)))
 }
 
 /// The text of a wgpu error, with its causes.

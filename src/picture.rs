@@ -1,8 +1,8 @@
 //! Pictures as models see them: (C, H, W), f32 in [-0.5, 0.5], and their way from and to PNG and JPEG files.
 //!
 //! Byte `v` is `v / 255 - 0.5`, and back by rounding, so that writing and reading a picture changes no byte.
-//! Files are hostile until proven otherwise: what a decoder may allocate is limited, and where no resizing is asked for,
-//! the size is checked before anything is decoded.
+//! Files are hostile until proven otherwise: what a decoder may allocate is limited, and where no resizing is asked
+//! for, the size is checked before anything is decoded.
 
 use crate::error::{Error, Result};
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage, imageops::FilterType};
@@ -70,7 +70,8 @@ impl Picture {
         self.data
     }
 
-    /// The picture in bytes: values outside [-0.5, 0.5] take the nearest end, NaN is magenta, so that nobody takes it for black.
+    /// The picture in bytes: values outside [-0.5, 0.5] take the nearest end, NaN is magenta, so that nobody takes it
+    /// for black.
     pub fn to_rgb(&self) -> RgbImage {
         let [channels, height, width] = self.shape;
         RgbImage::from_fn(width as u32, height as u32, |x, y| {

@@ -1,12 +1,13 @@
 //! Pictures and reports of a run: line charts, image grids, density panels and the HTML page that shows them.
 //!
 //! Everything here takes plain numbers and knows nothing of graphs or devices, so that any part of the program, or
-//! another program reading a run folder, may use it. Nothing is fetched: the font is bundled, pages refer to no other host.
-//! Deliberately absent: interactive charts, and every kind of chart but the line chart.
+//! another program reading a run folder, may use it. Nothing is fetched: the font is bundled, pages refer to no other
+//! host. Deliberately absent: interactive charts, and every kind of chart but the line chart.
 
 pub mod axis;
 pub mod chart;
 pub mod density;
+mod frame;
 pub mod grid;
 pub mod html;
 pub mod metrics;

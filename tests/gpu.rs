@@ -464,8 +464,31 @@ fn peaks_are_plausible() {
     on_every_adapter(|gpu| {
         let peak = block_on(iresnet::gpu::peak(gpu)).unwrap();
         println!("{peak:?}");
-        // From a phone's emulator to several times the largest card.
-        assert!(peak.gflops > 0.5 && peak.gflops < 1e6, "{peak:?}");
-        assert!(peak.copy_gb_per_s > 0.1 && peak.copy_gb_per_s < 1e5, "{peak:?}");
+        // From an emulator on a busy machine to several times the largest card: beyond, it did no work.
+        assert!(peak.gflops > 0.05 && peak.gflops < 1e6, "{peak:?}");
+        assert!(peak.copy_gb_per_s > 0.02 && peak.copy_gb_per_s < 1e5, "{peak:?}");
+    });
+}
+
+/// Native programs drive several devices from several threads, so every handle and future must be able to move.
+#[test]
+fn handles_and_futures_are_send() {
+    fn check<T: Send>(_: &T) {}
+    on_every_adapter(|gpu| {
+        let memory = Memory::new(gpu);
+        let empty = Program::default();
+        let mut tuning = Tuning::measured();
+        check(gpu);
+        check(&memory);
+        check(&Gpu::open(None));
+        check(&iresnet::gpu::peak(gpu));
+        check(&memory.read("x"));
+        let bind = Session::bind(gpu, &empty, &memory, &mut tuning);
+        check(&bind);
+        let session = block_on(bind).unwrap();
+        check(&session);
+        check(&session.profile());
+        session.run();
+        block_on(gpu.idle()).unwrap();
     });
 }

@@ -34,11 +34,6 @@ fn random_block(key: vec4<u32>, block: u32) -> vec4<u32> {
     return random_philox(vec4<u32>(block, key.w, key.z, 0u), key.xy);
 }
 
-// Key words from the floats they travel in.
-fn random_key(words: vec4<f32>) -> vec4<u32> {
-    return vec4<u32>(words);
-}
-
 // Natural logarithm of a normal number in (0, 1), to about 1e-7 relative: the number is 2^e * m with m in
 // [sqrt(1/2), sqrt(2)), and ln m = 2 artanh((m - 1) / (m + 1)).
 fn random_log(x: f32) -> f32 {

@@ -2,8 +2,14 @@
 
 use std::path::PathBuf;
 
-use super::Outcome;
+use super::{Outcome, output};
+use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::gpu::{Gpu, block_on};
+use crate::network;
+use crate::nn::{Model, Probes};
+use crate::plan;
+use crate::run::{self, Folder, Options};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -65,6 +71,65 @@ pub struct Args {
 ///
 /// # Errors
 /// Of configuration, data, adapter and model file; [`Error::Diverged`] where the loss ceases to be a number.
-pub fn run(_args: &Args) -> Result<Outcome> {
-    Err(Error::Config("this build cannot train yet".into()))
+pub fn run(args: &Args) -> Result<Outcome> {
+    let (mut config, name) = configuration(args)?;
+    for assignment in &args.set {
+        let (key, value) = assignment.split_once('=').ok_or_else(|| {
+            Error::Config(format!("--set {assignment}: expected KEY=VALUE, such as optimizer.lr=0.01"))
+        })?;
+        config.set(key.trim(), value.trim())?;
+    }
+    config.validate()?;
+    if args.adapter.len() > 1 || args.adapter.iter().any(|id| id == "all") {
+        return Err(Error::Config("--adapter: training takes one adapter; `iresnet adapters` lists them".into()));
+    }
+    let options = Options {
+        config,
+        out: args.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(name)),
+        resume: args.resume,
+        adapter: args.adapter.first().cloned(),
+        steps: args.steps,
+        init: args.init.clone(),
+    };
+    if args.dry_run {
+        return block_on(plan(&options));
+    }
+    let finished = block_on(run::train(&options))?;
+    if finished.outcome == Outcome::Done {
+        output::print(&format!("{}", options.out.join("model.safetensors").display()));
+    }
+    Ok(finished.outcome)
+}
+
+/// The configuration asked for, and the name that its run folder gets.
+fn configuration(args: &Args) -> Result<(Config, String)> {
+    if let Some(preset) = &args.preset {
+        return Ok((Config::preset(preset)?, preset.clone()));
+    }
+    if let Some(path) = &args.config {
+        let text = std::fs::read_to_string(path).map_err(|source| Error::Io { path: path.clone(), source })?;
+        let name = path.file_stem().map_or_else(|| "run".into(), |stem| stem.to_string_lossy().into_owned());
+        return Ok((Config::from_toml(&text, &path.display().to_string())?, name));
+    }
+    let out = args.out.as_ref().ok_or_else(|| {
+        Error::Config("--resume needs to know which run: add --out DIR, or the configuration or preset".into())
+    })?;
+    Ok((Folder::config(out)?, String::new()))
+}
+
+/// What a run would need, without running it.
+async fn plan(options: &Options) -> Result<Outcome> {
+    let model = Model::new(&options.config)?;
+    let gpu = Gpu::open(options.adapter.as_deref()).await?;
+    let batch = options.config.data.batch;
+    let program = plan::compile("gradient", &model.gradient_graph(batch, Probes::Keys), &network::limits(&gpu))?;
+    let trainable: usize = model.params().iter().filter(|p| p.is_parameter()).map(|p| p.shape.len()).sum();
+    let state: usize = model.params().iter().filter(|p| !p.is_parameter()).map(|p| p.shape.len()).sum();
+    output::print(&format!("adapter             {}", gpu.info()));
+    output::print(&format!("parameters          {trainable}, and {state} numbers of state"));
+    output::print(&format!("multiply-adds       {} a sample, forwards", model.multiply_adds()));
+    output::print(&format!("operations a step   {:.3e} floating-point operations", program.flops() as f64));
+    output::print(&format!("memory              {} for intermediate values", output::bytes(program.scratch_bytes())));
+    output::print(&format!("kernels             {} distinct, {} dispatches a step", program.kernels.len(), program.dispatches()));
+    Ok(Outcome::Done)
 }

@@ -7,16 +7,13 @@
 
 use std::cell::RefCell;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
-use std::time::Duration;
 
-/// How long to wait for one submission before looking at the others and at the future again.
-const TURN: Duration = Duration::from_millis(20);
+use super::{TURN, wait};
 
 thread_local! {
     static EXPECTED: RefCell<Vec<(wgpu::Device, wgpu::SubmissionIndex)>> = const { RefCell::new(Vec::new()) };
@@ -25,15 +22,6 @@ thread_local! {
 /// Notes that a future of this thread waits for `submission`.
 pub(super) fn expect(device: &wgpu::Device, submission: &wgpu::SubmissionIndex) {
     EXPECTED.with_borrow_mut(|list| list.push((device.clone(), submission.clone())));
-}
-
-/// Runs callbacks of `device`, first waiting for `submission` at most [`TURN`]. False when it timed out.
-pub(super) fn wait(device: &wgpu::Device, submission: &wgpu::SubmissionIndex) -> bool {
-    let poll = wgpu::PollType::Wait { submission_index: Some(submission.clone()), timeout: Some(TURN) };
-    // wgpu 30 calls the device-lost callback and then panics here when the driver loses the device. The callback has
-    // told the Gpu, which turns it into an error at the next read, so the panic has nothing to add.
-    let result = catch_unwind(AssertUnwindSafe(|| device.poll(poll)));
-    !matches!(result, Ok(Err(wgpu::PollError::Timeout)))
 }
 
 struct Unpark {

@@ -51,6 +51,12 @@ impl Memory {
         Self { gpu: gpu.clone(), tensors: HashMap::new() }
     }
 
+    /// A second set of names, now of the same tensors. What either makes or frees from here on is its own, so that
+    /// graphs whose inputs and outputs have equal names and other shapes can share the parameters.
+    pub fn share(&self) -> Self {
+        Self { gpu: self.gpu.clone(), tensors: self.tensors.clone() }
+    }
+
     /// The device it lives on.
     pub fn gpu(&self) -> &Gpu {
         &self.gpu

@@ -3,8 +3,8 @@
 //! Layouts follow from the numbers of inputs and outputs alone (see the conventions of
 //! [`program`](crate::plan::program)), so that a cache key is the hash of the source and those two numbers.
 //!
-//! Not done: a pipeline cache of our own on disk. wgpu's is unsafe to fill from a file, and the drivers for which it
-//! exists (Vulkan) keep one themselves.
+//! Not done: a pipeline cache of our own on disk. wgpu has one for Vulkan only, where desktop drivers keep their own,
+//! and to fill it from a file is unsafe: a damaged file would be the driver's to survive.
 
 use std::collections::HashMap;
 use std::sync::Mutex;

@@ -31,6 +31,9 @@ const MOST_REPEATS: u32 = 200;
 /// A variant that takes this many times the best in its first run is not looked at further.
 const HOPELESS: f64 = 2.5;
 
+/// Random numbers in the block that tuning buffers are filled with, over and over.
+const BLOCK: usize = 1 << 18;
+
 /// What was found best for a kernel.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Choice {
@@ -258,10 +261,16 @@ pub(super) struct Bench<'a> {
 impl<'a> Bench<'a> {
     /// Makes tensors like `bindings`, random.
     pub(super) fn new(gpu: &'a Gpu, kernel: &Kernel, bindings: &[Binding]) -> Result<Self> {
+        let noise = noise(BLOCK);
+        let noise: &[u8] = bytemuck::cast_slice(&noise);
         let mut buffers = Vec::with_capacity(bindings.len());
-        for binding in bindings {
+        for (number, binding) in bindings.iter().enumerate() {
             let buffer = alloc(gpu, "tuning buffer", &kernel.label, binding.bytes, wgpu::BufferUsages::empty())?;
-            gpu.upload(&buffer, 0, bytemuck::cast_slice(&noise(binding.bytes as usize / 4)));
+            // What a kernel only writes may begin as zero.
+            let is_read = number < kernel.inputs.max(1);
+            for offset in (0..binding.bytes).step_by(noise.len()).filter(|_| is_read) {
+                gpu.upload(&buffer, offset, &noise[..noise.len().min((binding.bytes - offset) as usize)]);
+            }
             buffers.push(buffer);
         }
         // Bound as long as in earnest, though a buffer may be longer.

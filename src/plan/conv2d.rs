@@ -1,66 +1,214 @@
 //! Which kernels compute a convolution, and how they are set up.
 //!
 //! Every role has one kernel that takes any geometry and tiled ones that are faster where they fit. Within a role all
-//! variants add the terms of a sum in the same order.
+//! variants add the terms of a sum in the same order: over channels, then over taps, for the output and the input
+//! gradient; over blocks of pixels for the weight gradient, see [`Blocks`].
 
 use super::launch::Launch;
+use super::matmul::Product;
 use crate::ops::conv2d::{Geometry, Role};
 
 /// Invocations in a workgroup of the kernels that take any geometry.
 const WORKGROUP: usize = 64;
+/// Output channels of a workgroup of the 3 × 3 weight gradient.
+const WEIGHT_GRAD_CHANNELS: usize = 32;
 
 /// The kernels that compute this role of a convolution, the one expected to be fastest on a processor first.
 pub fn variants(g: &Geometry, role: Role) -> Vec<Launch> {
-    vec![direct(g, role)]
+    let mut all = Vec::new();
+    if g.kernel == [3, 3] && g.stride == 1 && g.padding[0] <= 2 && g.padding[1] <= 2 {
+        all.push(subgroup_3x3(g, role));
+    }
+    if g.kernel == [1, 1] && g.stride == 1 && g.padding == [0, 0] {
+        all.extend(product(g, role).variants(include_str!("../../shaders/lib/operands_ba.wgsl")));
+    }
+    all.push(direct(g, role));
+    all
 }
 
 /// Into how many parts the sum over images and pixels is cut in the weight gradient, whose result then has as many
 /// copies, `[splits, groups·out, in, kernel…]`, to be added in order. A function of the geometry alone, so that the
 /// bits of a result do not depend on which variant is fastest.
 pub fn weight_grad_splits(g: &Geometry) -> usize {
-    // Enough work for about 4,096 invocations of a tiled kernel, each with at least four rows to sum.
-    let tiles = (g.groups * g.out_channels.div_ceil(8) * g.in_channels).max(1);
-    let rows = g.batch * g.out_height();
-    4096_usize.div_ceil(tiles).min(rows.div_ceil(4)).max(1)
+    let blocks = Blocks::of(g);
+    blocks.count.div_ceil(blocks.per_split)
+}
+
+/// The order of the sum over pixels in the weight gradient: by block, and row by row within a block.
+struct Blocks {
+    /// Height and width of a block.
+    size: [usize; 2],
+    /// Number of blocks in all images.
+    count: usize,
+    /// Number of blocks in one part of the sum.
+    per_split: usize,
+}
+
+impl Blocks {
+    fn of(g: &Geometry) -> Self {
+        // For 3 × 3 kernels the blocks of the tiled kernel, of which it takes 64 pixels at a time; otherwise whole images.
+        let tiled = g.kernel == [3, 3];
+        let size = if tiled { [unit_height(g.out_height()), 4] } else { [g.out_height(), g.out_width()] };
+        let at_a_time = if tiled { 16 / size[0] } else { 1 };
+        let count = g.batch * g.out_height().div_ceil(size[0]) * g.out_width().div_ceil(size[1]);
+        let steps = count.div_ceil(at_a_time);
+        // At least 128 workgroups of a tiled kernel, if each gets four steps or a thousand pixels to sum.
+        let tiles = g.groups * g.in_channels.div_ceil(8) * g.out_channels.div_ceil(WEIGHT_GRAD_CHANNELS);
+        let least = if tiled { 4 } else { 1024_usize.div_ceil(size[0] * size[1]) };
+        let splits = 128_usize.div_ceil(tiles).min(steps / least).max(1);
+        Self { size, count, per_split: steps.div_ceil(splits) * at_a_time }
+    }
+}
+
+/// Rows in a unit of the 3 × 3 kernels, for images of this height: as few rows past the end as can be, and then as
+/// large as can be.
+fn unit_height(height: usize) -> usize {
+    [16, 8, 4].into_iter().min_by_key(|unit| height.div_ceil(*unit) * unit).unwrap_or(4)
+}
+
+/// The 3 × 3 kernels with a channel to a lane.
+fn subgroup_3x3(g: &Geometry, role: Role) -> Launch {
+    let (file, constants, groups) = match role {
+        Role::Output | Role::InputGrad => {
+            let grad = role == Role::InputGrad;
+            let forth = (g.in_channels, g.height, g.width, g.padding);
+            let back = (g.out_channels, g.out_height(), g.out_width(), [2 - g.padding[0], 2 - g.padding[1]]);
+            let ((from, height, width, padding), (to, to_height, to_width, _)) =
+                if grad { (back, forth) } else { (forth, back) };
+            let unit = unit_height(to_height);
+            let units = g.batch * to_height.div_ceil(unit) * to_width.div_ceil(4);
+            let constants = vec![
+                ("BATCH", g.batch),
+                ("GROUPS", g.groups),
+                ("FROM_CHANNELS", from),
+                ("TO_CHANNELS", to),
+                ("HEIGHT", height),
+                ("WIDTH", width),
+                ("TO_HEIGHT", to_height),
+                ("TO_WIDTH", to_width),
+                ("PAD_Y", padding[0]),
+                ("PAD_X", padding[1]),
+                ("UNIT_HEIGHT", unit),
+                ("INPUT_GRAD", grad.into()),
+            ];
+            let groups = units.div_ceil(16 / unit) * to.div_ceil(8) * g.groups;
+            (include_str!("../../shaders/conv2d_3x3_subgroup.wgsl"), constants, groups)
+        }
+        Role::WeightGrad => {
+            let blocks = Blocks::of(g);
+            let mut constants = extents(g);
+            constants.push(("UNIT_HEIGHT", blocks.size[0]));
+            constants.push(("SPLIT_UNITS", blocks.per_split));
+            constants.push(("CHANNELS", WEIGHT_GRAD_CHANNELS.min(g.out_channels)));
+            let tiles = g.in_channels.div_ceil(8) * g.out_channels.div_ceil(WEIGHT_GRAD_CHANNELS) * g.groups;
+            let file = include_str!("../../shaders/conv2d_3x3_weight_grad_subgroup.wgsl");
+            (file, constants, tiles * weight_grad_splits(g))
+        }
+    };
+    Launch {
+        name: "subgroup".into(),
+        files: vec![GRID, file],
+        constants: to_u32(constants),
+        groups: groups as u32,
+        workgroup_size: 8,
+        workgroup_bytes: 0,
+        subgroup: 8,
+    }
+}
+
+/// The matrix product that a 1 × 1 convolution is. Its first operand (A) is the second one of the convolution.
+fn product(g: &Geometry, role: Role) -> Product {
+    let pixels = g.height * g.width;
+    let (i, o) = (g.in_channels, g.out_channels);
+    match role {
+        // y[o, p] = Σ_i w[o, i] x[i, p]
+        Role::Output => Product {
+            outer: g.groups,
+            rows: o,
+            columns: pixels,
+            column_images: g.batch,
+            inner: i,
+            inner_images: 1,
+            split_images: 1,
+            transpose_a: false,
+            transpose_b: false,
+            a: [o * i, 0],
+            b: [i * pixels, g.groups * i * pixels],
+            c: [o * pixels, g.groups * o * pixels],
+        },
+        // dx[i, p] = Σ_o w[o, i] dy[o, p]
+        Role::InputGrad => Product {
+            outer: g.groups,
+            rows: i,
+            columns: pixels,
+            column_images: g.batch,
+            inner: o,
+            inner_images: 1,
+            split_images: 1,
+            transpose_a: true,
+            transpose_b: false,
+            a: [o * i, 0],
+            b: [o * pixels, g.groups * o * pixels],
+            c: [i * pixels, g.groups * i * pixels],
+        },
+        // dw[o, i] = Σ_p dy[o, p] x[i, p]
+        Role::WeightGrad => Product {
+            outer: g.groups,
+            rows: o,
+            columns: i,
+            column_images: 1,
+            inner: pixels,
+            inner_images: g.batch,
+            split_images: Blocks::of(g).per_split,
+            transpose_a: false,
+            transpose_b: true,
+            a: [o * pixels, g.groups * o * pixels],
+            b: [i * pixels, g.groups * i * pixels],
+            c: [o * i, 0],
+        },
+    }
 }
 
 /// The kernel that takes any geometry.
 fn direct(g: &Geometry, role: Role) -> Launch {
-    let sets = g.batch * g.groups;
+    let slabs = g.batch * g.groups;
+    let mut constants = extents(g);
+    constants.push(("WORKGROUP", WORKGROUP));
     let (file, invocations) = match role {
         Role::Output => (
             include_str!("../../shaders/conv2d.wgsl"),
-            sets * g.out_channels.div_ceil(4) * g.out_height() * g.out_width(),
+            slabs * g.out_channels.div_ceil(4) * g.out_height() * g.out_width(),
         ),
         Role::InputGrad => (
             include_str!("../../shaders/conv2d_input_grad.wgsl"),
-            sets * g.in_channels.div_ceil(4) * g.height * g.width,
+            slabs * g.in_channels.div_ceil(4) * g.height * g.width,
         ),
-        Role::WeightGrad => (
-            include_str!("../../shaders/conv2d_weight_grad.wgsl"),
-            weight_grad_splits(g) * g.groups * g.out_channels * g.in_channels * g.kernel[0] * g.kernel[1],
-        ),
+        Role::WeightGrad => {
+            let blocks = Blocks::of(g);
+            constants.push(("UNIT_HEIGHT", blocks.size[0]));
+            constants.push(("UNIT_WIDTH", blocks.size[1]));
+            constants.push(("SPLIT_UNITS", blocks.per_split));
+            constants.push(("SPLITS", weight_grad_splits(g)));
+            let weights = g.groups * g.out_channels * g.in_channels * g.kernel[0] * g.kernel[1];
+            (include_str!("../../shaders/conv2d_weight_grad.wgsl"), weight_grad_splits(g) * weights)
+        }
     };
-    let mut constants = constants(g);
-    constants.push(("WORKGROUP", WORKGROUP as u32));
-    if role == Role::WeightGrad {
-        constants.push(("SPLITS", weight_grad_splits(g) as u32));
-    }
     Launch {
         name: "direct".into(),
         files: vec![GRID, file],
-        constants,
+        constants: to_u32(constants),
         groups: invocations.div_ceil(WORKGROUP) as u32,
         workgroup_size: WORKGROUP as u32,
         workgroup_bytes: 0,
+        subgroup: 0,
     }
 }
 
-const GRID: &str = include_str!("../../shaders/lib/grid.wgsl");
+pub(super) const GRID: &str = include_str!("../../shaders/lib/grid.wgsl");
 
 /// The extents as constants of a module.
-fn constants(g: &Geometry) -> Vec<(&'static str, u32)> {
-    [
+fn extents(g: &Geometry) -> Vec<(&'static str, usize)> {
+    vec![
         ("BATCH", g.batch),
         ("GROUPS", g.groups),
         ("IN_CHANNELS", g.in_channels),
@@ -75,6 +223,10 @@ fn constants(g: &Geometry) -> Vec<(&'static str, u32)> {
         ("PAD_Y", g.padding[0]),
         ("PAD_X", g.padding[1]),
     ]
-    .map(|(name, value)| (name, u32::try_from(value).expect("extent of a convolution fits in 32 bits")))
-    .to_vec()
+}
+
+/// Constants of a module are `u32`.
+pub(super) fn to_u32(constants: Vec<(&'static str, usize)>) -> Vec<(&'static str, u32)> {
+    let narrow = |(name, value)| (name, u32::try_from(value).expect("extents fit in 32 bits"));
+    constants.into_iter().map(narrow).collect()
 }

@@ -21,4 +21,8 @@ pub struct Launch {
     pub workgroup_size: u32,
     /// Bytes of workgroup memory.
     pub workgroup_bytes: u32,
+    /// Where not zero, the kernel uses subgroup operations and is right only where every subgroup has exactly this many
+    /// invocations: natively, on a device with that feature. (Browsers would want `enable subgroups;`, which naga does
+    /// not know yet.)
+    pub subgroup: u32,
 }

@@ -1,5 +1,6 @@
 //! Which kernels compute a matrix product, and how they are set up.
 
+use super::conv2d::{GRID, to_u32};
 use super::launch::Launch;
 use crate::ops::matmul::Geometry;
 
@@ -9,29 +10,118 @@ const WORKGROUP: usize = 64;
 /// The kernels that compute this product, the one expected to be fastest on a processor first. All of them add the
 /// terms of a sum in the same order.
 pub fn variants(g: &Geometry) -> Vec<Launch> {
+    let product = Product {
+        outer: g.batch,
+        rows: g.m,
+        columns: g.n,
+        column_images: 1,
+        inner: g.k,
+        inner_images: 1,
+        split_images: 1,
+        transpose_a: g.transpose_a,
+        transpose_b: g.transpose_b,
+        a: [g.m * g.k, 0],
+        b: [g.k * g.n, 0],
+        c: [g.m * g.n, 0],
+    };
+    let mut all = product.variants(include_str!("../../shaders/lib/operands_ab.wgsl"));
+    all.push(direct(g));
+    all
+}
+
+/// A matrix product whose columns or inner axis run over several images.
+pub(super) struct Product {
+    /// Number of independent products.
+    pub(super) outer: usize,
+    /// Rows of A and C.
+    pub(super) rows: usize,
+    /// Columns of B and C in one image.
+    pub(super) columns: usize,
+    /// Number of images along the columns.
+    pub(super) column_images: usize,
+    /// Length of the contracted axis in one image.
+    pub(super) inner: usize,
+    /// Number of images along the contracted axis.
+    pub(super) inner_images: usize,
+    /// Number of images along the contracted axis that are summed together.
+    pub(super) split_images: usize,
+    /// Whether A has its rows next to each other, and not its inner axis.
+    pub(super) transpose_a: bool,
+    /// Whether B has its inner axis next to each other, and not its columns.
+    pub(super) transpose_b: bool,
+    /// Numbers between one independent product and the next, and between one image and the next.
+    pub(super) a: [usize; 2],
+    pub(super) b: [usize; 2],
+    pub(super) c: [usize; 2],
+}
+
+impl Product {
+    /// The tiled kernels that can compute it, given the declaration of the operands.
+    pub(super) fn variants(&self, operands: &'static str) -> Vec<Launch> {
+        let quads = self.inner.is_multiple_of(4)
+            && (!self.transpose_a || self.rows.is_multiple_of(4))
+            && (self.transpose_b || self.columns.is_multiple_of(4));
+        if quads { vec![self.subgroup(operands, false), self.subgroup(operands, true)] } else { Vec::new() }
+    }
+
+    fn splits(&self) -> usize {
+        self.inner_images.div_ceil(self.split_images)
+    }
+
+    /// The kernel with four rows to a lane and 32 or 64 columns.
+    fn subgroup(&self, operands: &'static str, wide: bool) -> Launch {
+        let columns = self.columns * self.column_images;
+        let tiles = self.rows.div_ceil(32) * columns.div_ceil(if wide { 64 } else { 32 });
+        Launch {
+            name: if wide { "subgroup64" } else { "subgroup32" }.into(),
+            files: vec![GRID, operands, include_str!("../../shaders/matmul_subgroup.wgsl")],
+            constants: to_u32(vec![
+                ("OUTER", self.outer),
+                ("ROWS", self.rows),
+                ("COLUMNS", self.columns),
+                ("COLUMN_IMAGES", self.column_images),
+                ("INNER", self.inner),
+                ("INNER_IMAGES", self.inner_images),
+                ("SPLIT_STEPS", self.split_images * self.inner / 4),
+                ("TRANSPOSE_A", self.transpose_a.into()),
+                ("TRANSPOSE_B", self.transpose_b.into()),
+                ("A_OUTER", self.a[0]),
+                ("A_IMAGE", self.a[1]),
+                ("A_STEP", if self.transpose_a { self.rows } else { self.inner }),
+                ("B_OUTER", self.b[0]),
+                ("B_IMAGE", self.b[1]),
+                ("B_STEP", if self.transpose_b { self.inner } else { self.columns }),
+                ("C_OUTER", self.c[0]),
+                ("C_IMAGE", self.c[1]),
+                ("C_SPLIT", self.outer * self.rows * self.columns),
+                ("WIDE", wide.into()),
+            ]),
+            groups: (tiles * self.outer * self.splits()) as u32,
+            workgroup_size: 8,
+            workgroup_bytes: 0,
+            subgroup: 8,
+        }
+    }
+}
+
+/// The kernel that takes any extents.
+fn direct(g: &Geometry) -> Launch {
     let invocations = g.batch * g.m * g.n.div_ceil(4);
-    let mut constants = constants(g);
-    constants.push(("WORKGROUP", WORKGROUP as u32));
-    vec![Launch {
+    Launch {
         name: "direct".into(),
-        files: vec![include_str!("../../shaders/lib/grid.wgsl"), include_str!("../../shaders/matmul.wgsl")],
-        constants,
+        files: vec![GRID, include_str!("../../shaders/matmul.wgsl")],
+        constants: to_u32(vec![
+            ("BATCH", g.batch),
+            ("M", g.m),
+            ("N", g.n),
+            ("K", g.k),
+            ("TRANSPOSE_A", g.transpose_a.into()),
+            ("TRANSPOSE_B", g.transpose_b.into()),
+            ("WORKGROUP", WORKGROUP),
+        ]),
         groups: invocations.div_ceil(WORKGROUP) as u32,
         workgroup_size: WORKGROUP as u32,
         workgroup_bytes: 0,
-    }]
-}
-
-/// The extents as constants of a module.
-fn constants(g: &Geometry) -> Vec<(&'static str, u32)> {
-    [
-        ("BATCH", g.batch),
-        ("M", g.m),
-        ("N", g.n),
-        ("K", g.k),
-        ("TRANSPOSE_A", g.transpose_a.into()),
-        ("TRANSPOSE_B", g.transpose_b.into()),
-    ]
-    .map(|(name, value): (_, usize)| (name, u32::try_from(value).expect("extent of a matrix fits in 32 bits")))
-    .to_vec()
+        subgroup: 0,
+    }
 }

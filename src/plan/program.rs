@@ -122,3 +122,29 @@ pub struct Program {
     /// Work.
     pub commands: Vec<Command>,
 }
+
+impl Program {
+    /// Floating-point operations of one run; a loop counts with all its rounds.
+    pub fn flops(&self) -> u64 {
+        self.sum(&self.commands, |kernel| kernel.flops)
+    }
+
+    /// Dispatches of one run; a loop counts with all its rounds.
+    pub fn dispatches(&self) -> u64 {
+        self.sum(&self.commands, |_| 1)
+    }
+
+    /// Bytes of scratch memory.
+    pub fn scratch_bytes(&self) -> u64 {
+        self.buffers.iter().filter(|buffer| buffer.kind == BufferKind::Scratch).map(|buffer| buffer.bytes).sum()
+    }
+
+    fn sum(&self, commands: &[Command], of: impl Copy + Fn(&Kernel) -> u64) -> u64 {
+        let one = |command: &Command| match command {
+            Command::Dispatch { kernel, .. } => of(&self.kernels[*kernel]),
+            Command::Copy { .. } => 0,
+            Command::Loop { body, limit, .. } => u64::from(*limit) * self.sum(body, of),
+        };
+        commands.iter().map(one).sum()
+    }
+}

@@ -63,7 +63,8 @@ impl Axis {
         value.abs() <= LARGEST && (self.scale == Scale::Linear || value >= 1.0 / LARGEST)
     }
 
-    /// The interval to show for `values`, of which those without a place are ignored; `margin` is the share of it to leave empty at each end.
+    /// The interval to show for `values`, of which those without a place are ignored; `margin` is the share of it to
+    /// leave empty at each end.
     pub(crate) fn span(&self, values: impl Iterator<Item = f64>, margin: f64) -> Span {
         let scale = self.scale;
         if let Some((low, high)) = self.range {
@@ -104,7 +105,8 @@ impl Axis {
     }
 }
 
-/// Larger magnitudes (and on a logarithmic axis their inverses) are treated as missing: f64 itself ends at 1e308, and margins need room.
+/// Larger magnitudes (and on a logarithmic axis their inverses) are treated as missing: f64 itself ends at 1e308, and
+/// margins need room.
 const LARGEST: f64 = 1e250;
 
 /// The interval an axis shows.

@@ -16,14 +16,15 @@ use std::path::Path;
 pub const EXTENT: f64 = 4.0;
 
 /// A panel's side in CSS pixels; spaces; font sizes.
-const SIDE: f64 = 256.0;
-const GAP: f64 = 44.0;
+const SIDE: f64 = 216.0;
+const GAP: f64 = 36.0;
 const TITLE: f64 = 14.0;
 const TICK: f64 = 12.0;
 /// Bins along each side of a histogram.
 const BINS: usize = 64;
 
-/// The points at which to evaluate a density for [`DensityPanels::heat_map`] with the same `side`: cell centres, x fastest, y upward.
+/// The points at which to evaluate a density for [`DensityPanels::heat_map`] with the same `side`: cell centres, x
+/// fastest, y upward.
 pub fn cell_centres(side: usize) -> Vec<[f32; 2]> {
     let at = |index: usize| ((index as f64 + 0.5) / side as f64 * 2.0 * EXTENT - EXTENT) as f32;
     (0..side * side).map(|index| [at(index % side), at(index / side)]).collect()

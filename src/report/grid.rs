@@ -23,7 +23,8 @@ fn enlargement(side: usize) -> u32 {
     (TILE / side.max(1)).max(1) as u32
 }
 
-/// `pictures` in rows of `columns`, enlarged by `scale` (`None`: chosen by size), with thin white lines between, no text.
+/// `pictures` in rows of `columns`, enlarged by `scale` (`None`: chosen by size), with thin white lines between, no
+/// text.
 ///
 /// Panics where there is no picture, `columns` or `scale` is 0, or shapes differ.
 #[track_caller]

@@ -1,10 +1,10 @@
 //! `report.html`: one page of prose, figures and tables that opens anywhere, without a network.
 //!
 //! Charts are inline SVG: sharp at every zoom, recoloured in dark mode, selectable. Pictures are PNG files beside the
-//! page, referred to by name, rather than data inside it: they are of use by themselves (in a paper, an issue), the page
-//! stays small enough to read and compare as text, and a run folder is moved as a whole anyway. There is no script.
-//! Each chart stands on the page twice, wide and narrow, and the reader's screen decides, because a wide chart's labels are
-//! illegible when shrunk to a phone. Every text from outside is escaped.
+//! page, referred to by name, rather than data inside it: they are of use by themselves (in a paper, an issue), the
+//! page stays small enough to read and compare as text, and a run folder is moved as a whole anyway. There is no
+//! script. Each chart stands on the page twice, wide and narrow, and the reader's screen decides, because a wide
+//! chart's labels are illegible when shrunk to a phone. Every text from outside is escaped.
 
 use super::chart::Chart;
 use super::density::DensityPanels;

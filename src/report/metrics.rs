@@ -2,7 +2,8 @@
 //!
 //! One JSON object a line. Training lines have at least `step`, `epoch` and `loss`; evaluation lines have `split`.
 //! A killed run may leave a last line that is cut off: it is ignored. A resumed run repeats steps: where the step of
-//! training lines goes back, what was recorded from there on is replaced. Any other damage is an error that names the line.
+//! training lines goes back, what was recorded from there on is replaced. Any other damage is an error that names the
+//! line.
 
 use crate::error::{Error, Result};
 use serde_json::{Map, Value};
@@ -24,7 +25,8 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Reads the file at `path`. [`Error::Io`] where it cannot be read, [`Error::Data`] with the line where it is damaged.
+    /// Reads the file at `path`. [`Error::Io`] where it cannot be read, [`Error::Data`] with the line where it is
+    /// damaged.
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = std::fs::read(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
         Self::parse(&bytes).map_err(|problem| Error::Data { path: path.to_owned(), problem })
@@ -86,7 +88,8 @@ impl Metrics {
         self.cut
     }
 
-    /// `key` of the training lines against the step; a value that JSON cannot write (null) is NaN, a line without it is left out.
+    /// `key` of the training lines against the step; a value that JSON cannot write (null) is NaN, a line without it is
+    /// left out.
     pub fn training(&self, key: &str) -> Vec<(f64, f64)> {
         self.values(None, key)
     }

@@ -234,3 +234,66 @@ fn dashes(points: &[(f64, f64)], dash: &[f64]) -> Vec<Vec<(f64, f64)>> {
     strokes.retain(|stroke| stroke.len() > 1);
     strokes
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dashes_run_on_round_corners() {
+        let strokes = dashes(&[(0.0, 0.0), (3.0, 0.0), (3.0, 8.5)], &[4.0, 2.0]);
+        let wanted = [vec![(0.0, 0.0), (3.0, 0.0), (3.0, 1.0)], vec![(3.0, 3.0), (3.0, 7.0)]];
+        assert_eq!(strokes, wanted);
+        assert!(dashes(&[], &[4.0, 2.0]).is_empty() && dashes(&[(1.0, 1.0)], &[4.0, 2.0]).is_empty());
+    }
+
+    #[test]
+    fn shapes_cover_exactly_their_pixels_across_bands() {
+        // Taller than two bands, so that seams would show.
+        let mut scene = Scene::new(20.0, 600.0);
+        scene.rect((2.0, 1.0), 3.0, 598.0, Ink::Fixed([0, 0, 0]));
+        let turned = vec![(12.0, 1.0), (12.0, 599.0), (10.0, 599.0), (10.0, 1.0)];
+        scene.items.push(Item::Polygon { points: turned, ink: Ink::Fixed([0, 0, 0]) });
+        scene.line(vec![(15.0, 1.0), (15.0, 599.0)], Ink::Fixed([0, 0, 0]), 2.0, &[]);
+        let image = scene.raster(1);
+        for (x, y, pixel) in image.enumerate_pixels() {
+            let inside =
+                (1..599).contains(&y) && ((2..5).contains(&x) || (10..12).contains(&x) || (14..16).contains(&x));
+            assert_eq!(pixel.0, if inside { [0; 3] } else { [255; 3] }, "at ({x}, {y})");
+        }
+    }
+
+    #[test]
+    fn upright_text_is_the_level_text_turned() {
+        let ink = |upward: bool, x: f64, y: f64| {
+            let mut scene = Scene::new(60.0, 60.0);
+            let (text, exponent) = (String::from("loss"), String::new());
+            scene.items.push(Item::Text {
+                at: (x, y),
+                text,
+                exponent,
+                size: 14.0,
+                anchor: Anchor::Middle,
+                ink: Ink::Text,
+                upward,
+            });
+            let image = scene.raster(1);
+            let dark = |across: bool| -> Vec<u32> {
+                let mut places: Vec<u32> = image
+                    .enumerate_pixels()
+                    .filter(|(.., p)| p[0] < 160)
+                    .map(|(x, y, _)| if across { x } else { y })
+                    .collect();
+                places.sort_unstable();
+                vec![places[0], places[places.len() - 1]]
+            };
+            (dark(true), dark(false))
+        };
+        let (level, turned) = (ink(false, 30.0, 30.0), ink(true, 30.0, 30.0));
+        // Half pixels round one way across and the other way up.
+        let near = |a: u32, b: u32| a.abs_diff(b) <= 1;
+        assert!(near(level.1[0], turned.0[0]) && near(level.1[1], turned.0[1]), "{level:?} {turned:?}");
+        assert!(near(level.0[0], 59 - turned.1[1]) && near(level.0[1], 59 - turned.1[0]), "{level:?} {turned:?}");
+        assert!(level.1[1] <= 30, "nothing below the baseline of a text without descenders");
+    }
+}

@@ -1,8 +1,8 @@
 //! A drawing as plain data, and its two forms: a PNG-ready raster and an SVG document.
 //!
-//! Charts and panels only say what stands where, in CSS pixels; how it becomes pixels (`raster.rs`) or markup (`svg.rs`)
-//! is decided once.
-//! Text is measured in the bundled DejaVu Sans, one of the widest common faces: what fits here fits in a browser's font.
+//! Charts and panels only say what stands where, in CSS pixels; how it becomes pixels (`raster.rs`) or markup
+//! (`svg.rs`) is decided once. Text is measured in the bundled DejaVu Sans, one of the widest common faces: what fits
+//! here fits in a browser's font.
 
 use super::palette::Ink;
 use image::RgbImage;
@@ -118,4 +118,21 @@ pub(crate) fn shorten(text: &str, size: f64, width: f64) -> String {
         }
     }
     String::from("…")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_measured_and_broken_to_fit() {
+        assert!(measure("wide", 20.0) > measure("wide", 10.0) * 1.9 && measure("", 10.0) == 0.0);
+        let text = "error of the reconstruction against iterations";
+        let lines = wrap(text, 12.0, 120.0);
+        assert!(lines.len() > 1 && lines.iter().all(|line| measure(line, 12.0) <= 120.0), "{lines:?}");
+        assert_eq!(lines.join(" "), text);
+        let cut = shorten(&"m".repeat(50), 12.0, 60.0);
+        assert!(cut.ends_with('…') && measure(&cut, 12.0) <= 60.0, "{cut}");
+        assert!(wrap("  ", 12.0, 120.0).is_empty());
+    }
 }

@@ -10,6 +10,8 @@ use pollster::block_on;
 pub struct Gpu {
     /// Name of the adapter.
     pub name: String,
+    /// Size of its subgroups, zero where it has no subgroup operations or several sizes.
+    subgroup: u32,
     device: wgpu::Device,
     queue: wgpu::Queue,
 }
@@ -30,14 +32,14 @@ pub fn open_all(default_limits: bool) -> Vec<Gpu> {
     adapters
         .into_iter()
         .map(|adapter| {
+            let info = adapter.get_info();
+            let required_features = adapter.features() & wgpu::Features::SUBGROUP;
+            let one_size = !required_features.is_empty() && info.subgroup_min_size == info.subgroup_max_size;
+            let subgroup = if one_size { info.subgroup_min_size } else { 0 };
             let required_limits = if default_limits { wgpu::Limits::default() } else { adapter.limits() };
-            let (device, queue) = block_on(adapter.request_device(&wgpu::DeviceDescriptor {
-                required_limits,
-                required_features: adapter.features() & wgpu::Features::SUBGROUP,
-                ..Default::default()
-            }))
-            .expect("device");
-            Gpu { name: adapter.get_info().name, device, queue }
+            let descriptor = wgpu::DeviceDescriptor { required_limits, required_features, ..Default::default() };
+            let (device, queue) = block_on(adapter.request_device(&descriptor)).expect("device");
+            Gpu { name: info.name, subgroup, device, queue }
         })
         .collect()
 }
@@ -58,10 +60,11 @@ fn emit(index: u32, value: f32) { out0[index] = value; }
 ";
 
 impl Gpu {
-    /// Largest workgroup memory and number of invocations that a kernel may ask for.
+    /// Whether the device grants what a kernel asks for.
     pub fn fits(&self, launch: &Launch) -> bool {
         let limits = self.device.limits();
-        launch.workgroup_bytes <= limits.max_compute_workgroup_storage_size
+        (launch.subgroup == 0 || launch.subgroup == self.subgroup)
+            && launch.workgroup_bytes <= limits.max_compute_workgroup_storage_size
             && launch.workgroup_size <= limits.max_compute_invocations_per_workgroup
     }
 

@@ -48,7 +48,7 @@ fn reductions(draw: &mut Draw, all: &mut Vec<Sample>) {
     let x = b.fixed(x);
     let twice = b.graph.concat(&[x, x], 1);
     let y = b.graph.max_over(twice, &[1]);
-    all.push(b.finish("max with ties", &[y]));
+    all.push(b.finish("max over ties", &[y]));
 }
 
 fn products(draw: &mut Draw, all: &mut Vec<Sample>) {

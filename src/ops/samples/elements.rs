@@ -158,16 +158,18 @@ fn sources(draw: &mut Draw, all: &mut Vec<Sample>) {
     b.values[0] = away;
     all.push(b.finish("constant", &[c, y]));
 
-    for (length, width) in [(1, 4), (130, 4), (63, 64)] {
-        let mut b = Builder::new(draw);
-        let mut key = Array::full(&Shape::from([width]), 0.0);
-        for word in &mut key.data_mut()[..4] {
-            *word = b.draw.below(1 << 24) as f64;
+    for distribution in [Distribution::Uniform, Distribution::Normal, Distribution::Rademacher] {
+        for (length, width) in [(1, 4), (130, 4), (63, 64)] {
+            let mut b = Builder::new(draw);
+            let mut key = Array::full(&Shape::from([width]), 0.0);
+            for word in &mut key.data_mut()[..4] {
+                *word = b.draw.below(1 << 24) as f64;
+            }
+            let key = b.fixed(key);
+            let x = b.moderate([length]);
+            let noise = b.graph.random(distribution, key, [length]);
+            let y = b.graph.mul(x, noise);
+            all.push(b.finish(format!("random {} {length} of a key of {width}", distribution.name()), &[noise, y]));
         }
-        let key = b.fixed(key);
-        let x = b.moderate([length]);
-        let noise = b.graph.random(Distribution::Normal, key, [length]);
-        let y = b.graph.mul(x, noise);
-        all.push(b.finish(format!("random {length} of a key of {width}"), &[noise, y]));
     }
 }

@@ -1,0 +1,189 @@
+// Matrix product, for processors that run a workgroup as one SIMD vector of eight: C = A·B with A of ROWS × inner and
+// B of inner × columns. Also the convolution with a 1 × 1 kernel in all its roles, which is this product with pixels
+// along one of the axes.
+//
+// A lane keeps four rows of C and 64 columns (32 where WIDE is 0) in registers. Four steps of the inner axis at a time
+// it loads its 4 × 4 numbers of A; B is the same for all lanes, so that each lane loads an eighth and hands it on with
+// a broadcast. Every load is of four neighbours: of A along the inner axis, or along the rows where A is stored
+// transposed; of B along the columns, or along the inner axis where B is stored transposed.
+//
+// Columns run over the pixels of several images, as does the inner axis, and an image begins X_IMAGE numbers after the
+// one before. SPLIT_STEPS fours of the inner axis are summed; such parts are added afterwards. The operands are declared
+// in lib/operands_ab.wgsl or lib/operands_ba.wgsl.
+
+const LANES = 8u;
+const ROW_TILES = (ROWS + 31u) / 32u;
+const COLUMN_TILE = select(32u, 64u, WIDE != 0u);
+const ALL_COLUMNS = COLUMNS * COLUMN_IMAGES;
+const COLUMN_TILES = (ALL_COLUMNS + COLUMN_TILE - 1u) / COLUMN_TILE;
+const STEPS = INNER * INNER_IMAGES / 4u;
+
+// Four columns by four rows more: `a` has its rows in a vector and the inner axis over vectors, `b` as it was loaded.
+fn block(sum: mat4x4<f32>, a: mat4x4<f32>, b: mat4x4<f32>) -> mat4x4<f32> {
+    if (TRANSPOSE_B != 0u) {
+        return mat4x4(dot4(sum[0], a, b[0]), dot4(sum[1], a, b[1]), dot4(sum[2], a, b[2]), dot4(sum[3], a, b[3]));
+    }
+    return mat4x4(
+        dot4(sum[0], a, vec4(b[0].x, b[1].x, b[2].x, b[3].x)),
+        dot4(sum[1], a, vec4(b[0].y, b[1].y, b[2].y, b[3].y)),
+        dot4(sum[2], a, vec4(b[0].z, b[1].z, b[2].z, b[3].z)),
+        dot4(sum[3], a, vec4(b[0].w, b[1].w, b[2].w, b[3].w)),
+    );
+}
+
+fn dot4(sum: vec4<f32>, a: mat4x4<f32>, b: vec4<f32>) -> vec4<f32> {
+    return fma(a[3], vec4(b.w), fma(a[2], vec4(b.z), fma(a[1], vec4(b.y), fma(a[0], vec4(b.x), sum))));
+}
+
+// What one lane loaded, for all of them. The number of the lane must be a literal.
+fn all0(v: mat4x4<f32>) -> mat4x4<f32> {
+    return mat4x4(
+        subgroupBroadcast(v[0], 0u), subgroupBroadcast(v[1], 0u), subgroupBroadcast(v[2], 0u), subgroupBroadcast(v[3], 0u),
+    );
+}
+
+fn all1(v: mat4x4<f32>) -> mat4x4<f32> {
+    return mat4x4(
+        subgroupBroadcast(v[0], 1u), subgroupBroadcast(v[1], 1u), subgroupBroadcast(v[2], 1u), subgroupBroadcast(v[3], 1u),
+    );
+}
+
+fn all2(v: mat4x4<f32>) -> mat4x4<f32> {
+    return mat4x4(
+        subgroupBroadcast(v[0], 2u), subgroupBroadcast(v[1], 2u), subgroupBroadcast(v[2], 2u), subgroupBroadcast(v[3], 2u),
+    );
+}
+
+fn all3(v: mat4x4<f32>) -> mat4x4<f32> {
+    return mat4x4(
+        subgroupBroadcast(v[0], 3u), subgroupBroadcast(v[1], 3u), subgroupBroadcast(v[2], 3u), subgroupBroadcast(v[3], 3u),
+    );
+}
+
+fn all4(v: mat4x4<f32>) -> mat4x4<f32> {
+    return mat4x4(
+        subgroupBroadcast(v[0], 4u), subgroupBroadcast(v[1], 4u), subgroupBroadcast(v[2], 4u), subgroupBroadcast(v[3], 4u),
+    );
+}
+
+fn all5(v: mat4x4<f32>) -> mat4x4<f32> {
+    return mat4x4(
+        subgroupBroadcast(v[0], 5u), subgroupBroadcast(v[1], 5u), subgroupBroadcast(v[2], 5u), subgroupBroadcast(v[3], 5u),
+    );
+}
+
+fn all6(v: mat4x4<f32>) -> mat4x4<f32> {
+    return mat4x4(
+        subgroupBroadcast(v[0], 6u), subgroupBroadcast(v[1], 6u), subgroupBroadcast(v[2], 6u), subgroupBroadcast(v[3], 6u),
+    );
+}
+
+fn all7(v: mat4x4<f32>) -> mat4x4<f32> {
+    return mat4x4(
+        subgroupBroadcast(v[0], 7u), subgroupBroadcast(v[1], 7u), subgroupBroadcast(v[2], 7u), subgroupBroadcast(v[3], 7u),
+    );
+}
+
+// The column that lane `from`, load `j` of B stands for.
+fn column_of(from_lane: u32, j: u32) -> u32 {
+    return select(from_lane * 4u + j, j * LANES + from_lane, TRANSPOSE_B != 0u);
+}
+
+@compute @workgroup_size(LANES)
+fn main(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) num: vec3<u32>,
+    @builtin(subgroup_invocation_id) lane: u32,
+) {
+    let group = grid_group(wid, num);
+    if (group >= grid.count) {
+        return;
+    }
+    let row_tile = group % ROW_TILES * 32u;
+    let column_tile = group / ROW_TILES % COLUMN_TILES * COLUMN_TILE;
+    let outer = group / (ROW_TILES * COLUMN_TILES) % OUTER;
+    let split = group / (ROW_TILES * COLUMN_TILES * OUTER);
+
+    // Addresses of the four loads of A and of the four or eight of B at step 0. Rows and columns past the end stand in
+    // for themselves with the last ones and are not stored.
+    var a_at: vec4<u32>;
+    if (TRANSPOSE_A != 0u) {
+        a_at = vec4(outer * A_OUTER + min(row_tile + lane * 4u, ROWS - 4u)) + vec4(0u, 1u, 2u, 3u) * A_STEP;
+    } else {
+        a_at = vec4(outer * A_OUTER) + min(vec4(row_tile + lane) + vec4(0u, 8u, 16u, 24u), vec4(ROWS - 1u)) * A_STEP;
+    }
+    var b_at: vec4<u32>;
+    var b2_at: vec4<u32>;
+    if (TRANSPOSE_B != 0u) {
+        let columns = vec4(column_tile + lane) + vec4(0u, 8u, 16u, 24u);
+        b_at = vec4(outer * B_OUTER) + min(columns, vec4(ALL_COLUMNS - 1u)) * B_STEP;
+        b2_at = vec4(outer * B_OUTER) + min(columns + 32u, vec4(ALL_COLUMNS - 1u)) * B_STEP;
+    } else {
+        let column = min(column_tile + lane * 4u, ALL_COLUMNS - 4u);
+        let column2 = min(column_tile + lane * 4u + 32u, ALL_COLUMNS - 4u);
+        let steps = vec4(0u, 1u, 2u, 3u) * B_STEP + outer * B_OUTER;
+        b_at = steps + (column / COLUMNS * B_IMAGE + column % COLUMNS);
+        b2_at = steps + (column2 / COLUMNS * B_IMAGE + column2 % COLUMNS);
+    }
+
+    var s0 = mat4x4<f32>();
+    var s1 = mat4x4<f32>();
+    var s2 = mat4x4<f32>();
+    var s3 = mat4x4<f32>();
+    var s4 = mat4x4<f32>();
+    var s5 = mat4x4<f32>();
+    var s6 = mat4x4<f32>();
+    var s7 = mat4x4<f32>();
+    var t0 = mat4x4<f32>();
+    var t1 = mat4x4<f32>();
+    var t2 = mat4x4<f32>();
+    var t3 = mat4x4<f32>();
+    var t4 = mat4x4<f32>();
+    var t5 = mat4x4<f32>();
+    var t6 = mat4x4<f32>();
+    var t7 = mat4x4<f32>();
+    let end = min((split + 1u) * SPLIT_STEPS, STEPS);
+    for (var step = split * SPLIT_STEPS; step < end; step++) {
+        let image = step / (INNER / 4u);
+        let inner = step % (INNER / 4u) * 4u;
+        let p = (a_at + (image * A_IMAGE + inner * select(1u, A_STEP, TRANSPOSE_A != 0u))) / 4u;
+        var m = mat4x4(a[p.x], a[p.y], a[p.z], a[p.w]);
+        if (TRANSPOSE_A == 0u) {
+            m = transpose(m);
+        }
+        let shift = select(inner * B_STEP, image * B_IMAGE + inner, TRANSPOSE_B != 0u);
+        let q = (b_at + shift) / 4u;
+        let v = mat4x4(b[q.x], b[q.y], b[q.z], b[q.w]);
+        s0 = block(s0, m, all0(v));
+        s1 = block(s1, m, all1(v));
+        s2 = block(s2, m, all2(v));
+        s3 = block(s3, m, all3(v));
+        s4 = block(s4, m, all4(v));
+        s5 = block(s5, m, all5(v));
+        s6 = block(s6, m, all6(v));
+        s7 = block(s7, m, all7(v));
+        if (WIDE != 0u) {
+            let r = (b2_at + shift) / 4u;
+            let u = mat4x4(b[r.x], b[r.y], b[r.z], b[r.w]);
+            t0 = block(t0, m, all0(u));
+            t1 = block(t1, m, all1(u));
+            t2 = block(t2, m, all2(u));
+            t3 = block(t3, m, all3(u));
+            t4 = block(t4, m, all4(u));
+            t5 = block(t5, m, all5(u));
+            t6 = block(t6, m, all6(u));
+            t7 = block(t7, m, all7(u));
+        }
+    }
+
+    var sums = array<mat4x4<f32>, 16>(s0, s1, s2, s3, s4, s5, s6, s7, t0, t1, t2, t3, t4, t5, t6, t7);
+    for (var k = 0u; k < COLUMN_TILE * 4u; k++) {
+        let from_lane = k / 16u;
+        let column = column_tile + from_lane / 8u * 32u + column_of(from_lane % 8u, k / 4u % 4u);
+        let row = row_tile + select(lane + k % 4u * LANES, lane * 4u + k % 4u, TRANSPOSE_A != 0u);
+        if (row < ROWS && column < ALL_COLUMNS) {
+            let at = split * C_SPLIT + outer * C_OUTER + column / COLUMNS * C_IMAGE + row * COLUMNS + column % COLUMNS;
+            emit(at, sums[from_lane][k / 4u % 4u][k % 4u]);
+        }
+    }
+}

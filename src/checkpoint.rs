@@ -1,0 +1,200 @@
+//! Model files and checkpoints: one self-contained `.safetensors` file.
+//!
+//! It holds every tensor of the model under its published name, and one metadata entry, `iresnet`, whose JSON gives the
+//! format's version, the resolved configuration, the step, and a BLAKE3 hash of all names, shapes and numbers. A
+//! checkpoint of a run is a model file that also holds the optimizer's state as `optimizer/NAME`. Files are written
+//! beside their place, flushed and renamed, so that a file under its name is always whole.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
+
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::nn::Model;
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+
+/// Version of the format; raised when older programs could misread it.
+const VERSION: u32 = 1;
+/// The metadata entry.
+const ENTRY: &str = "iresnet";
+/// What names of optimizer state begin with.
+pub const OPTIMIZER: &str = "optimizer/";
+
+/// Contents of a model file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checkpoint {
+    /// The resolved configuration.
+    pub config: Config,
+    /// Training steps done.
+    pub step: u64,
+    /// Tensors by name: the model's, then the optimizer's.
+    pub tensors: Vec<(String, Tensor)>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    version: u32,
+    step: u64,
+    hash: String,
+    config: Config,
+}
+
+impl Checkpoint {
+    /// The file's bytes. Equal contents give equal bytes.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let header = Header { version: VERSION, step: self.step, hash: self.hash(), config: self.config.clone() };
+        let json = serde_json::to_string(&header).expect("a configuration can be written as JSON");
+        let views = self.tensors.iter().map(|(name, tensor)| {
+            let bytes: &[u8] = bytemuck::cast_slice(tensor.data());
+            let view = TensorView::new(Dtype::F32, tensor.shape().extents().to_vec(), bytes);
+            (name.as_str(), view.expect("a tensor's data fit its shape"))
+        });
+        let metadata = HashMap::from([(ENTRY.to_string(), json)]);
+        safetensors::serialize(views, Some(metadata)).expect("the names of a model fit into a header")
+    }
+
+    /// Reads a file's bytes; `path` is named in errors.
+    ///
+    /// # Errors
+    /// [`Error::Model`] if the file is truncated, of another format, from a newer version, damaged (its hash differs), or
+    /// if its tensors are not those its configuration asks for, or not finite.
+    pub fn from_bytes(bytes: &[u8], path: &Path) -> Result<Self> {
+        let fail = |problem: String| Error::Model { path: path.into(), problem };
+        if bytes.is_empty() {
+            return Err(fail("the file is empty; was it interrupted while being copied?".into()));
+        }
+        let file = SafeTensors::deserialize(bytes).map_err(|error| {
+            fail(format!(
+                "not a whole .safetensors file ({error}); {} bytes: truncated, or a pointer to the real file?",
+                bytes.len()
+            ))
+        })?;
+        let (_, metadata) =
+            SafeTensors::read_metadata(bytes).map_err(|error| fail(format!("unreadable header ({error})")))?;
+        let entry = metadata.metadata().as_ref().and_then(|entries| entries.get(ENTRY)).ok_or_else(|| {
+            fail("a .safetensors file, but not written by iresnet: its metadata have no entry \"iresnet\"".into())
+        })?;
+        #[derive(Deserialize)]
+        struct Versioned {
+            version: u32,
+        }
+        let version: Versioned =
+            serde_json::from_str(entry).map_err(|error| fail(format!("unreadable metadata ({error})")))?;
+        if version.version != VERSION {
+            let found = version.version;
+            return Err(fail(format!("format version {found}; this program reads version {VERSION}: update it")));
+        }
+        let header: Header =
+            serde_json::from_str(entry).map_err(|error| fail(format!("unreadable configuration ({error})")))?;
+        let mut tensors = Vec::with_capacity(file.len());
+        for (name, view) in file.iter() {
+            if view.dtype() != Dtype::F32 {
+                return Err(fail(format!("tensor {name:?} is {:?}, expected F32", view.dtype())));
+            }
+            let numbers: Vec<f32> =
+                view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+            tensors.push((name.to_string(), Tensor::new(Shape::from(view.shape()), numbers)));
+        }
+        let mut checkpoint = Self { config: header.config, step: header.step, tensors };
+        checkpoint.sort().map_err(fail)?;
+        if checkpoint.hash() != header.hash {
+            return Err(fail("damaged: its contents do not have the hash it was written with".into()));
+        }
+        Ok(checkpoint)
+    }
+
+    /// Brings the tensors into the model's order, and checks that they are all there.
+    fn sort(&mut self) -> Result<(), String> {
+        let model = Model::new(&self.config).map_err(|error| format!("its configuration is invalid: {error}"))?;
+        let mut given: HashMap<String, Tensor> = std::mem::take(&mut self.tensors).into_iter().collect();
+        for param in model.params() {
+            let name = &param.name;
+            let tensor = given.remove(name).ok_or_else(|| format!("tensor {name:?} is missing"))?;
+            if *tensor.shape() != param.shape {
+                return Err(format!("tensor {name:?} has shape {}, expected {}", tensor.shape(), param.shape));
+            }
+            if let Some(at) = tensor.data().iter().position(|x| !x.is_finite()) {
+                return Err(format!("tensor {name:?} holds {} at position {at}", tensor.data()[at]));
+            }
+            self.tensors.push((name.clone(), tensor));
+        }
+        let mut rest: Vec<(String, Tensor)> = given.into_iter().collect();
+        rest.sort_by(|a, b| a.0.cmp(&b.0));
+        if let Some((name, _)) = rest.iter().find(|(name, _)| !name.starts_with(OPTIMIZER)) {
+            return Err(format!("tensor {name:?} does not belong to this model"));
+        }
+        self.tensors.extend(rest);
+        Ok(())
+    }
+
+    /// BLAKE3 over names, shapes and numbers of all tensors, in order of their names.
+    pub fn hash(&self) -> String {
+        let mut order: Vec<&(String, Tensor)> = self.tensors.iter().collect();
+        order.sort_by(|a, b| a.0.cmp(&b.0));
+        let mut hasher = blake3::Hasher::new();
+        for (name, tensor) in order {
+            hasher.update(name.as_bytes());
+            hasher.update(tensor.shape().to_string().as_bytes());
+            hasher.update(bytemuck::cast_slice(tensor.data()));
+        }
+        hasher.finalize().to_hex().to_string()
+    }
+
+    /// The tensor called `name`.
+    pub fn tensor(&self, name: &str) -> Option<&Tensor> {
+        self.tensors.iter().find(|(known, _)| known == name).map(|(_, tensor)| tensor)
+    }
+
+    /// Without the optimizer's state: what is worth keeping of a finished run.
+    pub fn model_only(mut self) -> Self {
+        self.tensors.retain(|(name, _)| !name.starts_with(OPTIMIZER));
+        self
+    }
+}
+
+#[cfg(feature = "cli")]
+impl Checkpoint {
+    /// Writes the file whole or not at all.
+    ///
+    /// # Errors
+    /// [`Error::Io`] naming the file.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        write_whole(path, &self.to_bytes())
+    }
+
+    /// Reads and checks the file.
+    ///
+    /// # Errors
+    /// [`Error::Model`] if it cannot be read or is not what it should be: see [`Checkpoint::from_bytes`].
+    pub fn load(path: &Path) -> Result<Self> {
+        let bytes = std::fs::read(path).map_err(|error| Error::Model {
+            path: path.into(),
+            problem: format!("cannot be read: {error}"),
+        })?;
+        Self::from_bytes(&bytes, path)
+    }
+}
+
+/// Writes `bytes` beside `path`, flushes them to the disk, and renames: the file is never half there.
+///
+/// # Errors
+/// [`Error::Io`] naming the file.
+#[cfg(feature = "cli")]
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    use std::io::Write;
+    let fail = |source: std::io::Error| Error::Io { path: path.into(), source };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(fail)?;
+    file.write_all(bytes).map_err(fail)?;
+    file.as_file().sync_all().map_err(fail)?;
+    file.persist(path).map_err(|error| fail(error.error))?;
+    // The rename itself must reach the disk too. Not every system can flush a folder; those that cannot say so here.
+    if let Ok(folder) = std::fs::File::open(folder) {
+        let _ = folder.sync_all();
+    }
+    Ok(())
+}

@@ -1,0 +1,331 @@
+//! Configuration: one tree of structs for the TOML that users write.
+//!
+//! Every key has a default; a file states what differs. Reading is strict: an unknown key is an error that names the
+//! nearest known one, a value of the wrong type an error that names its key. The same tree is stored as JSON in model
+//! files. What keys mean together (sizes that can be squeezed, coefficients below one) is checked by
+//! [`Config::validate`], which [`Model::new`](crate::nn::Model::new) calls.
+
+mod preset;
+mod read;
+mod validate;
+
+use serde::{Deserialize, Serialize};
+
+use crate::nn::Activation;
+use crate::random::Distribution;
+
+/// Everything that determines a training run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The network.
+    pub model: ModelConfig,
+    /// How log-determinants are computed in training.
+    pub log_det: LogDetConfig,
+    /// What it is trained on.
+    pub data: DataConfig,
+    /// How it is optimised.
+    pub optimizer: OptimizerConfig,
+    /// For how long, and what is recorded.
+    pub train: TrainConfig,
+}
+
+/// What a model is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Image classes: a stack of blocks and a linear head.
+    #[default]
+    Classifier,
+    /// The density of images: a multi-scale normalising flow.
+    Density,
+    /// The density of a few real numbers: a flow of MLP blocks.
+    Toy,
+}
+
+/// The family of networks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Architecture {
+    /// Invertible residual blocks.
+    #[default]
+    Iresnet,
+}
+
+/// The prior over latent numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Prior {
+    /// A diagonal Gaussian with learned mean and scale.
+    #[default]
+    Learned,
+    /// The standard normal distribution.
+    Standard,
+}
+
+/// `[model]`: the network.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelConfig {
+    /// What it is for.
+    pub kind: Kind,
+    /// The family of networks.
+    pub architecture: Architecture,
+    /// Shape of one sample: `[c, h, w]`, or `[d]` for `kind = "toy"`.
+    pub input: Vec<usize>,
+    /// Number of blocks in each stage.
+    pub blocks: Vec<usize>,
+    /// 2 where a stage begins with a squeeze, else 1.
+    pub strides: Vec<usize>,
+    /// Channels inside the branches of each stage; for `toy` the width of the hidden layers.
+    pub channels: Vec<usize>,
+    /// Number of hidden layers of an MLP branch (`toy` only).
+    pub hidden_layers: usize,
+    /// Whether images are squeezed before everything else.
+    pub initial_squeeze: bool,
+    /// Channels of zeros appended to the input (`classifier` only).
+    pub injective_padding: usize,
+    /// c, the largest norm of a layer, between 0 and 1; "none" turns spectral normalisation off.
+    #[serde(with = "read::coefficient")]
+    pub coefficient: Option<f64>,
+    /// Power iterations in each training step.
+    pub power_iterations: usize,
+    /// The activation function.
+    pub activation: Activation,
+    /// Whether ActNorm stands before every block.
+    pub actnorm: bool,
+    /// The prior (`density` and `toy`).
+    pub prior: Prior,
+    /// Number of classes (`classifier`).
+    pub classes: usize,
+}
+
+impl Default for ModelConfig {
+    fn default() -> Self {
+        Self {
+            kind: Kind::Classifier,
+            architecture: Architecture::Iresnet,
+            input: vec![3, 32, 32],
+            blocks: vec![7, 7, 7],
+            strides: vec![1, 2, 2],
+            channels: vec![32, 64, 128],
+            hidden_layers: 3,
+            initial_squeeze: false,
+            injective_padding: 13,
+            coefficient: Some(0.9),
+            power_iterations: 1,
+            activation: Activation::Elu,
+            actnorm: true,
+            prior: Prior::Learned,
+            classes: 10,
+        }
+    }
+}
+
+/// How log-determinants are computed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Estimator {
+    /// The power series cut off, with random probes.
+    #[default]
+    Series,
+    /// The determinant of the full Jacobian; for few dimensions.
+    Exact,
+}
+
+/// What random probes are drawn from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Probe {
+    /// Standard normal, as published.
+    #[default]
+    Gaussian,
+    /// -1 or 1 with equal chances: less variance.
+    Rademacher,
+}
+
+impl Probe {
+    /// The distribution.
+    pub fn distribution(self) -> Distribution {
+        match self {
+            Self::Gaussian => Distribution::Normal,
+            Self::Rademacher => Distribution::Rademacher,
+        }
+    }
+}
+
+/// How the gradient of a log-determinant is computed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Gradient {
+    /// By differentiating through every term, as published.
+    #[default]
+    Autodiff,
+}
+
+/// `[log_det]`: how log-determinants are computed in training.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogDetConfig {
+    /// The estimator.
+    pub estimator: Estimator,
+    /// Number of terms of the series.
+    pub terms: usize,
+    /// Number of probes that are averaged.
+    pub samples: usize,
+    /// What probes are drawn from.
+    pub probe: Probe,
+    /// How the gradient is computed.
+    pub gradient: Gradient,
+}
+
+impl Default for LogDetConfig {
+    fn default() -> Self {
+        Self {
+            estimator: Estimator::Series,
+            terms: 5,
+            samples: 1,
+            probe: Probe::Gaussian,
+            gradient: Gradient::Autodiff,
+        }
+    }
+}
+
+/// `[data]`: what the model is trained on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DataConfig {
+    /// `mnist`, `fashion-mnist`, `cifar10`, `cifar100`, `toy:NAME`, `folder:DIR` or `arrays:FILE`.
+    pub name: String,
+    /// Samples in a training step.
+    pub batch: usize,
+    /// Whether each epoch has an order of its own.
+    pub shuffle: bool,
+    /// Whether training images are shifted and flipped as is usual for the data set.
+    pub augment: bool,
+    /// Whether uniform noise of one grey level is added, so that a density exists; always on for `density`.
+    pub dequantize: bool,
+    /// Use only so many training samples; 0 uses all. For `toy:` the number of samples in an epoch.
+    pub limit: usize,
+}
+
+impl Default for DataConfig {
+    fn default() -> Self {
+        Self { name: "cifar10".into(), batch: 128, shuffle: true, augment: true, dequantize: false, limit: 0 }
+    }
+}
+
+/// The update rule.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OptimizerName {
+    /// Gradient descent with momentum.
+    Sgd,
+    /// Adam.
+    Adam,
+    /// Adam with decoupled weight decay.
+    AdamW,
+    /// Adam with the infinity norm.
+    #[default]
+    Adamax,
+}
+
+/// How the learning rate changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Schedule {
+    /// Not at all.
+    #[default]
+    Constant,
+    /// Multiplied by `decay` after each of the epochs `milestones`.
+    Step,
+    /// Half a cosine, down to zero at the end.
+    Cosine,
+}
+
+/// `[optimizer]`: how the model is optimised. Update rules are PyTorch's.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OptimizerConfig {
+    /// The update rule.
+    pub name: OptimizerName,
+    /// The learning rate.
+    pub lr: f64,
+    /// Momentum (`sgd`).
+    pub momentum: f64,
+    /// Nesterov's momentum (`sgd`).
+    pub nesterov: bool,
+    /// Decay rates of the averages of gradients and of their squares (`adam`, `adamw`, `adamax`).
+    pub betas: [f64; 2],
+    /// Added to divisors (`adam`, `adamw`, `adamax`).
+    pub epsilon: f64,
+    /// Weight decay, on every parameter.
+    pub weight_decay: f64,
+    /// Epochs during which the learning rate rises from zero; may be a fraction.
+    pub warmup: f64,
+    /// How the learning rate changes after that.
+    pub schedule: Schedule,
+    /// Epochs after which `schedule = "step"` multiplies by `decay`.
+    pub milestones: Vec<f64>,
+    /// The factor of `schedule = "step"`.
+    pub decay: f64,
+    /// Largest Euclidean norm of the gradient; longer ones are shortened to it. 0 leaves them.
+    pub clip: f64,
+    /// Decay rate of an exponential moving average of the parameters, which evaluation then uses; 0 keeps none.
+    pub ema: f64,
+}
+
+impl Default for OptimizerConfig {
+    fn default() -> Self {
+        Self {
+            name: OptimizerName::Adamax,
+            lr: 3e-3,
+            momentum: 0.9,
+            nesterov: false,
+            betas: [0.9, 0.999],
+            epsilon: 1e-8,
+            weight_decay: 0.0,
+            warmup: 0.0,
+            schedule: Schedule::Constant,
+            milestones: vec![60.0, 120.0, 160.0],
+            decay: 0.2,
+            clip: 0.0,
+            ema: 0.0,
+        }
+    }
+}
+
+/// What the forward pass keeps for the backward pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Memory {
+    /// The inputs of every convolution.
+    #[default]
+    Store,
+    /// The input of every block; the rest is computed again.
+    Checkpoint,
+}
+
+/// `[train]`: for how long, and what is recorded.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainConfig {
+    /// Passes over the data.
+    pub epochs: usize,
+    /// Determines initial values, order, noise and probes. Below 2⁴⁸.
+    pub seed: u64,
+    /// Steps between lines of `metrics.jsonl`.
+    pub log_every: usize,
+    /// Steps between checkpoints; 0 writes one at the end of each epoch.
+    pub checkpoint_every: usize,
+    /// Samples from which ActNorm is initialised.
+    pub init_batch: usize,
+    /// What the forward pass keeps.
+    pub memory: Memory,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self { epochs: 200, seed: 1234, log_every: 1, checkpoint_every: 0, init_batch: 1024, memory: Memory::Store }
+    }
+}

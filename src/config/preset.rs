@@ -1,0 +1,41 @@
+//! Configurations that come with the program.
+
+use super::Config;
+use crate::error::{Error, Result};
+use crate::nearest::unknown;
+
+/// Name and text of each preset.
+const PRESETS: [(&str, &str); 4] = [
+    ("toy-8gaussians", include_str!("../../presets/toy-8gaussians.toml")),
+    ("toy-checkerboard", include_str!("../../presets/toy-checkerboard.toml")),
+    ("fashion-mnist-small", include_str!("../../presets/fashion-mnist-small.toml")),
+    ("fashion-mnist-small-density", include_str!("../../presets/fashion-mnist-small-density.toml")),
+];
+
+impl Config {
+    /// Names of all presets.
+    pub fn preset_names() -> impl Iterator<Item = &'static str> {
+        PRESETS.iter().map(|&(name, _)| name)
+    }
+
+    /// The TOML text of a preset.
+    ///
+    /// # Errors
+    /// A name that is no preset's; the message names the nearest.
+    pub fn preset_text(name: &str) -> Result<&'static str> {
+        PRESETS
+            .iter()
+            .find(|&&(known, _)| known == name)
+            .map(|&(_, text)| text)
+            .ok_or_else(|| Error::Config(unknown("preset", name, Self::preset_names())))
+    }
+
+    /// A preset.
+    ///
+    /// # Errors
+    /// A name that is no preset's; the message names the nearest.
+    #[cfg(feature = "cli")]
+    pub fn preset(name: &str) -> Result<Self> {
+        Self::from_toml(Self::preset_text(name)?, &format!("preset {name}"))
+    }
+}

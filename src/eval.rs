@@ -1,0 +1,190 @@
+//! Evaluation, inversion and sampling of a model on a device.
+
+use serde::Serialize;
+
+use crate::config::Kind;
+use crate::error::Result;
+use crate::network::{self, Network, Task};
+use crate::nn::{Evaluation, LogDet, Probes, Stop};
+
+/// Mean results over a data set.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Summary {
+    /// Number of samples.
+    pub samples: usize,
+    /// Mean loss: nats (classifier, toy) or bits per dimension (density).
+    pub loss: f64,
+    /// Standard error of `loss` over samples.
+    pub loss_standard_error: f64,
+    /// Fraction classified rightly.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<f64>,
+    /// Same as `loss`, for density models.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bits_per_dim: Option<f64>,
+    /// Mean log-density in nats.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_prob: Option<f64>,
+}
+
+/// The evaluation graph of a network, bound for batches of one size.
+pub struct Evaluator {
+    task: Task,
+    batch: usize,
+    streams: usize,
+    kind: Kind,
+}
+
+impl Evaluator {
+    /// Binds the evaluation of batches of `batch` samples, with log-determinants by `log_det` where the model has them.
+    ///
+    /// # Errors
+    /// [`Error::Config`](crate::error::Error::Config) if the log-determinant asked for is not feasible,
+    /// [`Error::Gpu`](crate::error::Error::Gpu) if the device has no room.
+    pub async fn new(network: &mut Network, batch: usize, log_det: Option<LogDet>) -> Result<Self> {
+        let kind = network.model().config().model.kind;
+        let labels = kind == Kind::Classifier;
+        let streams = network.model().streams(log_det.as_ref());
+        let graph =
+            network.model().eval_graph(batch, &Evaluation { log_det, probes: Probes::Keys, labels })?;
+        let task = network.task("evaluation", &graph).await?;
+        Ok(Self { task, batch, streams, kind })
+    }
+
+    /// Number of samples in a batch.
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
+    /// Runs one batch; results are then read by name. `draw` tells batches apart where probes are drawn.
+    #[track_caller]
+    pub fn run(&self, x: &[f32], labels: &[u32], seed: u64, draw: u32) {
+        self.task.write("x", x);
+        if self.task.has("labels") {
+            let labels: Vec<f32> = labels.iter().map(|&label| label as f32).collect();
+            self.task.write("labels", &labels);
+        }
+        if self.task.has("keys") {
+            self.task.write("keys", &network::keys(seed, draw, self.streams));
+        }
+        self.task.run();
+    }
+
+    /// Result `name` of the last run.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`](crate::error::Error::Gpu) if the device failed.
+    pub async fn read(&self, name: &str) -> Result<Vec<f32>> {
+        self.task.read(name).await
+    }
+
+    /// Mean results over `batches`: each gives samples, labels, and how many of them count.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`](crate::error::Error::Gpu) if the device failed.
+    pub async fn summarize(
+        &self,
+        batches: impl IntoIterator<Item = (Vec<f32>, Vec<u32>, usize)>,
+        seed: u64,
+    ) -> Result<Summary> {
+        let mut losses: Vec<f64> = Vec::new();
+        let mut correct = 0.0;
+        let mut log_prob = 0.0;
+        for (draw, (x, labels, real)) in batches.into_iter().enumerate() {
+            self.run(&x, &labels, seed, draw as u32);
+            losses.extend(self.read("loss").await?[..real].iter().map(|&loss| f64::from(loss)));
+            if self.task.has("correct") {
+                correct += self.read("correct").await?[..real].iter().map(|&one| f64::from(one)).sum::<f64>();
+            }
+            if self.task.has("log_prob") {
+                log_prob += self.read("log_prob").await?[..real].iter().map(|&one| f64::from(one)).sum::<f64>();
+            }
+        }
+        let samples = losses.len();
+        let count = samples.max(1) as f64;
+        let loss = losses.iter().sum::<f64>() / count;
+        let variance = losses.iter().map(|x| (x - loss).powi(2)).sum::<f64>() / (count - 1.0).max(1.0);
+        Ok(Summary {
+            samples,
+            loss,
+            loss_standard_error: (variance / count).sqrt(),
+            accuracy: (self.kind == Kind::Classifier).then_some(correct / count),
+            bits_per_dim: (self.kind == Kind::Density).then_some(loss),
+            log_prob: (self.kind != Kind::Classifier).then_some(log_prob / count),
+        })
+    }
+}
+
+/// Inputs rebuilt from latent numbers, and how well the fixed-point iterations went for each sample.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Inverted {
+    /// The inputs, row-major.
+    pub x: Vec<f32>,
+    /// Iterations, summed over blocks.
+    pub iterations: Vec<f32>,
+    /// The last iteration's largest change of an element, the largest over blocks.
+    pub residual: Vec<f32>,
+    /// Whether every block converged.
+    pub converged: Vec<bool>,
+}
+
+/// The inverse of a network, bound for batches of one size: from latent numbers, or from noise of its own.
+pub struct Inverter {
+    task: Task,
+}
+
+impl Inverter {
+    /// Binds the inversion of `n` latent vectors.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`](crate::error::Error::Gpu) if the device has no room.
+    pub async fn new(network: &mut Network, n: usize, stop: Stop) -> Result<Self> {
+        let graph = network.model().inverse_graph(n, stop);
+        Ok(Self { task: network.task("inverse", &graph).await? })
+    }
+
+    /// Binds sampling of `n` inputs.
+    ///
+    /// # Errors
+    /// [`Error::Config`](crate::error::Error::Config) for a model without a density, otherwise as [`Inverter::new`].
+    pub async fn sampler(network: &mut Network, n: usize, stop: Stop) -> Result<Self> {
+        if network.model().config().model.kind == Kind::Classifier {
+            return Err(network::unsupported(network.model(), "sampling"));
+        }
+        let graph = network.model().sample_graph(n, stop);
+        Ok(Self { task: network.task("sample", &graph).await? })
+    }
+
+    /// Inverts latent numbers, row-major.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`](crate::error::Error::Gpu) if the device failed.
+    pub async fn invert(&self, z: &[f32]) -> Result<Inverted> {
+        self.task.write("z", z);
+        self.finish().await
+    }
+
+    /// Draws samples; `draw` tells draws with one seed apart.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`](crate::error::Error::Gpu) if the device failed.
+    pub async fn sample(&self, seed: u64, draw: u32, temperature: f32) -> Result<Inverted> {
+        self.task.write("keys", &network::keys(seed, draw, 1));
+        self.task.write("temperature", &[temperature]);
+        self.finish().await
+    }
+
+    async fn finish(&self) -> Result<Inverted> {
+        self.task.run();
+        let x = self.task.start_read("x");
+        let iterations = self.task.start_read("iterations");
+        let residual = self.task.start_read("residual");
+        let converged = self.task.read("converged").await?;
+        Ok(Inverted {
+            x: x.await?,
+            iterations: iterations.await?,
+            residual: residual.await?,
+            converged: converged.into_iter().map(|flag| flag > 0.0).collect(),
+        })
+    }
+}

@@ -1,0 +1,171 @@
+//! A model with its numbers on a device: what training, evaluation, inversion and sampling share.
+
+use crate::error::{Error, Result};
+use crate::gpu::{Gpu, Memory, Read, Session, Tuning};
+use crate::graph::Graph;
+use crate::nn::Model;
+use crate::plan::{self, Limits};
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+
+/// Name of the bucket of all trainable parameters.
+pub const PARAMS: &str = "params";
+/// Name of the bucket of all state tensors (power-iteration vectors, running statistics).
+pub const STATE: &str = "state";
+
+/// A model whose parameters and state lie on a device.
+pub struct Network {
+    model: Model,
+    gpu: Gpu,
+    memory: Memory,
+    tuning: Tuning,
+}
+
+impl Network {
+    /// Uploads `values`, which must hold every tensor of [`Model::params`] in its shape; others are ignored.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] if the device has no room.
+    #[track_caller]
+    pub fn new(gpu: &Gpu, model: Model, values: &[(String, Tensor)], tuning: Tuning) -> Result<Self> {
+        let mut memory = Memory::new(gpu);
+        for (bucket, trainable) in [(PARAMS, true), (STATE, false)] {
+            let members: Vec<(&str, Shape)> = model
+                .params()
+                .iter()
+                .filter(|param| param.is_parameter() == trainable)
+                .map(|param| (param.name.as_str(), param.shape.clone()))
+                .collect();
+            if !members.is_empty() {
+                memory.bucket(bucket, &members)?;
+            }
+        }
+        let network = Self { model, gpu: gpu.clone(), memory, tuning };
+        for param in network.model.params() {
+            let value = values.iter().find(|(name, _)| *name == param.name);
+            let (_, value) = value.unwrap_or_else(|| panic!("no value for the model's tensor {:?}", param.name));
+            network.memory.write(&param.name, value.data());
+        }
+        Ok(network)
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The device.
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
+    /// How kernels are chosen.
+    pub fn tuning(&self) -> &Tuning {
+        &self.tuning
+    }
+
+    /// The tensors every task sees: parameters and state.
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// The tensors every task sees, to add to: gradients, optimizer state.
+    pub fn memory_mut(&mut self) -> &mut Memory {
+        &mut self.memory
+    }
+
+    /// Plans `graph` and binds it. Inputs and outputs that the network's memory knows are those tensors; the task gets
+    /// tensors of its own for the others.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] if a kernel does not compile or the device has no room; [`Error::Config`] if a tensor is larger than
+    /// the device binds.
+    pub async fn task(&mut self, name: &str, graph: &Graph) -> Result<Task> {
+        let program = plan::compile(name, graph, &limits(&self.gpu))?;
+        let mut memory = self.memory.share();
+        for (name, id) in graph.inputs().iter().chain(graph.outputs()) {
+            if !memory.contains(name) {
+                memory.alloc(name, graph.shape(*id).clone())?;
+            }
+        }
+        let session = Session::bind(&self.gpu, &program, &memory, &mut self.tuning).await?;
+        Ok(Task { session, memory })
+    }
+
+    /// All tensors of the model as they are after everything submitted so far, in the model's order.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] if the device failed.
+    pub async fn download(&self) -> Result<Vec<(String, Tensor)>> {
+        let reads: Vec<Read> =
+            self.model.params().iter().map(|param| self.memory.start_read(&param.name)).collect();
+        let mut tensors = Vec::with_capacity(reads.len());
+        for (param, read) in self.model.params().iter().zip(reads) {
+            tensors.push((param.name.clone(), Tensor::new(param.shape.clone(), read.await?)));
+        }
+        Ok(tensors)
+    }
+}
+
+/// What plans may assume of a device. The number of bindings is what WebGPU guarantees, so that one graph becomes the
+/// same kernels everywhere.
+pub fn limits(gpu: &Gpu) -> Limits {
+    Limits { storage_binding_bytes: gpu.limits().binding_bytes, ..Limits::default() }
+}
+
+/// A graph bound to a network's memory, ready to run as often as wanted.
+pub struct Task {
+    session: Session,
+    memory: Memory,
+}
+
+impl Task {
+    /// Uploads an input.
+    #[track_caller]
+    pub fn write(&self, name: &str, data: &[f32]) {
+        self.memory.write(name, data);
+    }
+
+    /// Whether the graph has such an input or output.
+    pub fn has(&self, name: &str) -> bool {
+        self.memory.contains(name)
+    }
+
+    /// Submits one run.
+    pub fn run(&self) {
+        self.session.run();
+    }
+
+    /// Begins to read an output or input.
+    #[track_caller]
+    pub fn start_read(&self, name: &str) -> Read {
+        self.memory.start_read(name)
+    }
+
+    /// Reads an output or input.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] if anything failed on the device since the last read.
+    pub async fn read(&self, name: &str) -> Result<Vec<f32>> {
+        self.memory.read(name).await
+    }
+
+    /// The session, for profiles and sizes.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+}
+
+/// The `keys` input of a graph: one padded row for each of `streams` streams of step `step`.
+pub fn keys(seed: u64, step: u32, streams: usize) -> Vec<f32> {
+    let mut rows = vec![0.0; streams * crate::nn::KEY_WIDTH];
+    for (stream, row) in rows.chunks_exact_mut(crate::nn::KEY_WIDTH).enumerate() {
+        row[..4].copy_from_slice(&crate::random::Key::new(seed, step, stream as u32).numbers());
+    }
+    rows
+}
+
+/// An error for a model that cannot do what is asked of it.
+pub fn unsupported(model: &Model, what: &str) -> Error {
+    Error::Config(format!("{what} needs another kind of model; this one has model.kind = {:?}", model.config().model.kind))
+}

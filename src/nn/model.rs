@@ -1,0 +1,189 @@
+//! A network: its layout, its parameters, and the graphs that use it.
+//!
+//! [`Model::new`] turns a configuration into a sequence of parts (squeeze, injective padding, residual blocks, factoring
+//! out) which every graph follows, forwards or backwards. Graphs have static shapes, so each builder takes the number of
+//! samples n. Inputs and outputs are bound by name; **an output that bears an input's name is that tensor's next value.**
+//!
+//! # Inputs
+//! | name | shape | what |
+//! | --- | --- | --- |
+//! | each parameter's name | its shape | all that the graph needs of [`Model::params`], named as in the published `state_dict` |
+//! | `x` | `[n, …input]` | images as the data pipeline gives them, or vectors |
+//! | `labels` | `[n]` | class indices as numbers |
+//! | `keys` | `[s, 64]` | keys of random numbers, one row a stream: seed's low and high 24 bits, step, row number, zeros. s = [`Model::streams`] for the graph's log-determinant, 1 for sampling. Only where something is drawn |
+//! | `probe/BLOCK/SAMPLE` | as the block's input | instead of `keys`, with [`Probes::Given`] |
+//! | `z` | `[n, d]` | latent numbers: every factored-out part flattened in order, then the rest; d = [`Model::latent_len`] |
+//! | `temperature` | `[]` | factor on the prior's standard deviation |
+//!
+//! # Outputs
+//! | graph | name | shape | what |
+//! | --- | --- | --- | --- |
+//! | [loss](Model::loss_graph), [gradient](Model::gradient_graph) | `loss` | `[]` | mean cross-entropy in nats (classifier), bits per dimension (density), nats (toy) |
+//! | | `accuracy` | `[]` | fraction classified rightly (classifier) |
+//! | | `log_prior`, `log_det` | `[]` | means in nats (density, toy) |
+//! | | names of state | | next power-iteration vectors and σ, running statistics |
+//! | gradient | `grad/NAME` | as NAME | derivative of `loss` in each parameter |
+//! | [evaluation](Model::eval_graph) | `z` | `[n, d]` | latent numbers |
+//! | | `logits`, `prediction` | `[n, classes]`, `[n]` | (classifier) |
+//! | | `correct` | `[n]` | 1 or 0 (classifier, with labels) |
+//! | | `log_prior`, `log_det`, `log_prob` | `[n]` | nats; the last is the sum of the others (density, toy) |
+//! | | `loss` | `[n]` | of each sample, as above (classifier with labels, density, toy) |
+//! | [initialisation](Model::init_graph) | names of ActNorm's parameters, and of the power-iteration state | | from the data `x` |
+//! | [tightening](Model::tighten_graph) | `…weight_u`, `…weight_v`, `…weight_sigma` | | converged power iteration |
+//! | [inversion](Model::inverse_graph) | `x` | `[n, …input]` | |
+//! | | `iterations`, `residual`, `converged` | `[n]` | summed over blocks, largest over blocks, 1 if all blocks converged |
+//! | [sampling](Model::sample_graph) | `z`, and those of inversion | | |
+//!
+//! Norms: training runs `power_iterations` rounds and gives the new vectors as outputs; all other graphs use the stored
+//! vectors as they are.
+
+mod build;
+mod graphs;
+mod layout;
+
+pub use graphs::Evaluation;
+
+use std::collections::HashMap;
+
+use crate::config::{Config, Estimator, Kind};
+use crate::error::Result;
+use crate::nn::logdet::LogDet;
+use crate::nn::param::Param;
+use crate::nn::residual::Branch;
+use crate::nn::spectral::SpectralNorm;
+
+/// One stage of the way from a sample to its latent numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Space to depth.
+    Squeeze,
+    /// Append so many channels of zeros.
+    Pad(usize),
+    /// The residual block with this index.
+    Block(usize),
+    /// The first half of the channels goes to the prior.
+    FactorOut,
+}
+
+/// A residual block of a model.
+#[derive(Clone, Debug)]
+pub struct Block {
+    /// What its parameters' names begin with, such as `stack.3`.
+    pub prefix: String,
+    /// The residual branch.
+    pub branch: Branch,
+    /// Image size on which the norms of its convolutions are taken. Where a classifier's block follows a squeeze this is
+    /// the size before it, as published: the norm grows with the size, so it errs on the safe side.
+    pub norm_size: [usize; 2],
+}
+
+impl Block {
+    /// Name of an operand of the branch: `2.bias` is `stack.0.bottleneck_block.2.bias`.
+    pub fn operand_name(&self, operand: &str, normalised: bool) -> String {
+        let suffix = if normalised && operand.ends_with(".weight") { "_orig" } else { "" };
+        format!("{}.bottleneck_block.{operand}{suffix}", self.prefix)
+    }
+
+    /// Names of ActNorm's log-scale and shift.
+    pub fn actnorm_names(&self) -> [String; 2] {
+        [format!("{}.actnorm._log_scale", self.prefix), format!("{}.actnorm._shift", self.prefix)]
+    }
+}
+
+/// A network laid out for a configuration: see the [module documentation](self).
+#[derive(Clone, Debug)]
+pub struct Model {
+    config: Config,
+    parts: Vec<Part>,
+    blocks: Vec<Block>,
+    params: Vec<Param>,
+    by_name: HashMap<String, usize>,
+}
+
+impl Model {
+    /// Lays out the network.
+    ///
+    /// # Errors
+    /// Those of [`Config::validate`].
+    pub fn new(config: &Config) -> Result<Self> {
+        config.validate()?;
+        let (parts, blocks) = layout::lay_out(&config.model);
+        let params = layout::params(&config.model, &blocks);
+        let by_name = params.iter().enumerate().map(|(index, param)| (param.name.clone(), index)).collect();
+        Ok(Self { config: config.clone(), parts, blocks, params, by_name })
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// All parameters and state tensors, in a fixed order.
+    pub fn params(&self) -> &[Param] {
+        &self.params
+    }
+
+    /// The parameter or state tensor called `name`.
+    pub fn find_param(&self, name: &str) -> Option<&Param> {
+        self.by_name.get(name).map(|&index| &self.params[index])
+    }
+
+    /// Tensors that the published code's `state_dict` holds for such a model although nothing uses them: an importer
+    /// accepts them, an exporter fills them in.
+    pub fn unused_params(&self) -> Vec<Param> {
+        layout::unused_params(&self.config.model, &self.blocks)
+    }
+
+    /// The residual blocks in order.
+    pub fn blocks(&self) -> &[Block] {
+        &self.blocks
+    }
+
+    /// The normalised layers of a block: name of the weight, and its normalisation. Empty without a coefficient.
+    pub fn norms(&self, block: &Block) -> Vec<(String, SpectralNorm)> {
+        let Some(coefficient) = self.config.model.coefficient else { return Vec::new() };
+        let weights = block.branch.operands().into_iter().filter(|(name, _)| name.ends_with(".weight"));
+        let norm = |weight| SpectralNorm { weight, size: block.norm_size, coefficient, layers: 1 };
+        weights.map(|(name, weight)| (block.operand_name(&name, true), norm(weight))).collect()
+    }
+
+    /// Number of elements of an input sample.
+    pub fn input_len(&self) -> usize {
+        self.config.model.input.iter().product()
+    }
+
+    /// Number of latent numbers of a sample: the elements of the padded input.
+    pub fn latent_len(&self) -> usize {
+        layout::latent_len(&self.config.model)
+    }
+
+    /// Number of classes of a classifier.
+    pub fn classes(&self) -> Option<usize> {
+        (self.config.model.kind == Kind::Classifier).then_some(self.config.model.classes)
+    }
+
+    /// Multiply-adds of the residual branches for one sample, forwards.
+    pub fn multiply_adds(&self) -> usize {
+        self.blocks.iter().map(|block| block.branch.multiply_adds()).sum()
+    }
+
+    /// The log-determinant that training computes; none for a classifier.
+    pub fn training_log_det(&self) -> Option<LogDet> {
+        let config = &self.config.log_det;
+        match (self.config.model.kind, config.estimator) {
+            (Kind::Classifier, _) => None,
+            (_, Estimator::Exact) => Some(LogDet::Exact),
+            (_, Estimator::Series) => Some(LogDet::Series {
+                terms: config.terms,
+                samples: config.samples,
+                probe: config.probe.distribution(),
+            }),
+        }
+    }
+
+    /// Number of rows of `keys` that a graph with this log-determinant takes; without rows it has no such input. Row
+    /// b·samples + s belongs to probe s of block b.
+    pub fn streams(&self, log_det: Option<&LogDet>) -> usize {
+        self.blocks.len() * log_det.map_or(0, LogDet::samples)
+    }
+}

@@ -1,0 +1,208 @@
+//! The graphs of a model. Names of inputs and outputs stand in the [documentation of the module above](super).
+
+use super::Model;
+use super::build::{Build, Pass, key_row};
+use super::layout::norm_names;
+use crate::config::{Kind, Memory, Prior};
+use crate::error::{Error, Result};
+use crate::graph::{Graph, NodeId};
+use crate::nn::head::{self, Head};
+use crate::nn::inverse::Stop;
+use crate::nn::logdet::{EXACT_LIMIT, LogDet};
+use crate::nn::prior::{self, Gaussian};
+use crate::nn::residual::{KEY_WIDTH, Probes};
+use crate::random::Distribution;
+
+/// Levels of a dequantised image are 1/256 apart: so many bits a dimension lie between densities of levels and of units.
+const BITS_OF_A_LEVEL: f64 = 8.0;
+
+/// What an evaluation computes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Evaluation {
+    /// The log-determinant (density, toy); without one there are no densities among the outputs.
+    pub log_det: Option<LogDet>,
+    /// Where probes come from.
+    pub probes: Probes,
+    /// Whether `labels` are given (classifier).
+    pub labels: bool,
+}
+
+impl Model {
+    /// The training loss of n samples, and the next values of state.
+    pub fn loss_graph(&self, n: usize, probes: Probes) -> Graph {
+        let mut build = Build::new(self, n);
+        let x = build.input();
+        let pass = Pass {
+            iterations: self.config().model.power_iterations,
+            log_det: self.training_log_det(),
+            probes,
+            recompute: self.config().train.memory == Memory::Checkpoint,
+            initialize: false,
+        };
+        let (latent, log_det) = build.forward(x, &pass);
+        match log_det {
+            None => {
+                let labels = build.g.input("labels", [n]);
+                let head = build.head();
+                let features = latent[0];
+                let (logits, mean, variance) = head.train(&mut build.g, features);
+                let verdict = head::judge(&mut build.g, logits, labels);
+                build.mean_output("loss", verdict.loss);
+                build.mean_output("accuracy", verdict.correct);
+                let seen = build.param("bn1.num_batches_tracked");
+                let seen = build.g.add_scalar(seen, 1.0);
+                for (name, node) in [("running_mean", mean), ("running_var", variance), ("num_batches_tracked", seen)] {
+                    build.update(format!("bn1.{name}"), node);
+                }
+            }
+            Some(log_det) => {
+                let z = build.join(&latent);
+                let (log_prior, _, loss) = build.density(z, log_det);
+                for (name, node) in [("loss", loss), ("log_prior", log_prior), ("log_det", log_det)] {
+                    build.mean_output(name, node);
+                }
+            }
+        }
+        build.finish()
+    }
+
+    /// The loss graph with gradients `grad/NAME` in all parameters.
+    pub fn gradient_graph(&self, n: usize, probes: Probes) -> Graph {
+        let names = self.params().iter().filter(|param| param.is_parameter()).map(|param| param.name.as_str());
+        crate::nn::gradient_graph(self.loss_graph(n, probes), names)
+    }
+
+    /// What the model says about n samples.
+    ///
+    /// # Errors
+    /// An exact log-determinant of more dimensions than the graph can eliminate.
+    pub fn eval_graph(&self, n: usize, evaluation: &Evaluation) -> Result<Graph> {
+        let kind = self.config().model.kind;
+        if evaluation.log_det == Some(LogDet::Exact) && self.input_len() > EXACT_LIMIT {
+            return Err(Error::Config(format!(
+                "an exact log-determinant of {} dimensions is not computed in a graph (at most {EXACT_LIMIT}); use the \
+                 series with many terms",
+                self.input_len()
+            )));
+        }
+        let mut build = Build::new(self, n);
+        let x = build.input();
+        let log_det = evaluation.log_det.clone().filter(|_| kind != Kind::Classifier);
+        let (latent, log_det) = build.forward(x, &Pass::evaluation(log_det, evaluation.probes));
+        let z = build.join(&latent);
+        build.g.output("z", z);
+        if kind == Kind::Classifier {
+            let head = build.head();
+            let logits = head.evaluate(&mut build.g, latent[0]);
+            build.g.output("logits", logits);
+            let labels = if evaluation.labels { build.g.input("labels", [n]) } else { build.g.constant(0.0, [n]) };
+            let verdict = head::judge(&mut build.g, logits, labels);
+            build.g.output("prediction", verdict.prediction);
+            if evaluation.labels {
+                build.g.output("loss", verdict.loss);
+                build.g.output("correct", verdict.correct);
+            }
+        }
+        if let Some(log_det) = log_det {
+            let (log_prior, log_prob, loss) = build.density(z, log_det);
+            let outputs = [("log_prior", log_prior), ("log_det", log_det), ("log_prob", log_prob), ("loss", loss)];
+            for (name, node) in outputs {
+                build.g.output(name, node);
+            }
+        }
+        Ok(build.finish())
+    }
+
+    /// Data-dependent initialisation of ActNorm from n samples, block after block; also advances the power iteration.
+    pub fn init_graph(&self, n: usize) -> Graph {
+        let mut build = Build::new(self, n);
+        let x = build.input();
+        let pass = Pass {
+            iterations: self.config().model.power_iterations,
+            initialize: true,
+            ..Pass::evaluation(None, Probes::Keys)
+        };
+        build.forward(x, &pass);
+        build.finish()
+    }
+
+    /// Power iteration of every normalised layer until σ moves by less than `tolerance` of itself, at most `limit`
+    /// rounds: after initialisation, and before anything is certified. `None` if nothing is normalised.
+    pub fn tighten_graph(&self, tolerance: f64, limit: u32) -> Option<Graph> {
+        let mut build = Build::new(self, 1);
+        for block in self.blocks() {
+            for (name, norm) in self.norms(block) {
+                let names = norm_names(&name);
+                let operands = [&name, &names[0], &names[1]].map(|name| build.param(name));
+                let results = norm.tighten(&mut build.g, operands, tolerance, limit);
+                for (name, result) in names.into_iter().zip(results) {
+                    build.update(name, result);
+                }
+            }
+        }
+        let graph = build.finish();
+        (!graph.outputs().is_empty()).then_some(graph)
+    }
+
+    /// From latent numbers of n samples back to inputs.
+    pub fn inverse_graph(&self, n: usize, stop: Stop) -> Graph {
+        let mut build = Build::new(self, n);
+        let z = build.g.input("z", [n, self.latent_len()]);
+        build.invert(z, stop);
+        build.finish()
+    }
+
+    /// n samples from the model (density, toy): noise from the prior, inverted.
+    pub fn sample_graph(&self, n: usize, stop: Stop) -> Graph {
+        let mut build = Build::new(self, n);
+        let keys = build.g.input("keys", [1, KEY_WIDTH]);
+        let key = key_row(&mut build.g, keys, 0);
+        let noise = build.g.random(Distribution::Normal, key, [n, self.latent_len()]);
+        let temperature = build.g.input("temperature", []);
+        let gaussian = build.gaussian();
+        let z = prior::sample(&mut build.g, noise, temperature, gaussian);
+        build.g.output("z", z);
+        build.invert(z, stop);
+        build.finish()
+    }
+}
+
+impl Build<'_> {
+    fn input(&mut self) -> NodeId {
+        let shape = self.batched(&self.model.config.model.input);
+        self.g.input("x", shape)
+    }
+
+    fn head(&mut self) -> Head {
+        let [scale, shift, mean, variance, weight, bias] =
+            ["bn1.weight", "bn1.bias", "bn1.running_mean", "bn1.running_var", "logits.weight", "logits.bias"]
+                .map(|name| self.param(name));
+        Head { scale, shift, mean, variance, weight, bias }
+    }
+
+    fn gaussian(&mut self) -> Option<Gaussian> {
+        let learned = self.model.config.model.prior == Prior::Learned;
+        learned.then(|| Gaussian { mean: self.param("prior_mu"), log_std: self.param("prior_logstd") })
+    }
+
+    /// (log_prior, log_prob, loss), `[n]` each.
+    fn density(&mut self, z: NodeId, log_det: NodeId) -> (NodeId, NodeId, NodeId) {
+        let gaussian = self.gaussian();
+        let log_prior = prior::log_density(&mut self.g, z, gaussian);
+        let log_prob = self.g.add(log_prior, log_det);
+        let loss = match self.model.config.model.kind {
+            Kind::Density => {
+                let bits = std::f64::consts::LN_2 * self.model.input_len() as f64;
+                let scaled = self.g.scale(log_prob, -1.0 / bits);
+                self.g.add_scalar(scaled, BITS_OF_A_LEVEL)
+            }
+            _ => self.g.neg(log_prob),
+        };
+        (log_prior, log_prob, loss)
+    }
+
+    fn mean_output(&mut self, name: &str, node: NodeId) {
+        let mean = self.g.mean_all(node);
+        self.g.output(name, mean);
+    }
+}

@@ -1,0 +1,153 @@
+//! From a configuration to parts, blocks and parameters.
+
+use super::{Block, Part};
+use crate::config::{Kind, ModelConfig, Prior};
+use crate::nn::activation::LIPSWISH_BETA;
+use crate::nn::param::{Init, Param};
+use crate::nn::residual::Branch;
+use crate::nn::spectral::SpectralNorm;
+use crate::shape::Shape;
+
+/// Parts and blocks of a valid configuration.
+pub(super) fn lay_out(model: &ModelConfig) -> (Vec<Part>, Vec<Block>) {
+    if model.kind == Kind::Toy {
+        return lay_out_toy(model);
+    }
+    let (mut parts, mut blocks) = (Vec::new(), Vec::<Block>::new());
+    let [mut c, mut h, mut w] = [model.input[0], model.input[1], model.input[2]];
+    let squeezed = |c, h, w| (4 * c, h / 2, w / 2);
+    if model.initial_squeeze {
+        parts.push(Part::Squeeze);
+        (c, h, w) = squeezed(c, h, w);
+    }
+    if model.injective_padding > 0 {
+        parts.push(Part::Pad(model.injective_padding));
+        c += model.injective_padding;
+    }
+    let density = model.kind == Kind::Density;
+    for (stage, &count) in model.blocks.iter().enumerate() {
+        let mut norm_size = [h, w];
+        if model.strides[stage] == 2 {
+            parts.push(Part::Squeeze);
+            (c, h, w) = squeezed(c, h, w);
+        }
+        for index in 0..count {
+            // Published: in a classifier the squeeze belongs to the block, and the block's norms are taken before it.
+            if density || index > 0 {
+                norm_size = [h, w];
+            }
+            let prefix =
+                if density { format!("stack.{stage}.stack.{index}") } else { format!("stack.{}", blocks.len()) };
+            let leading = !blocks.is_empty();
+            let branch = Branch::convolutional([c, h, w], model.channels[stage], model.activation, leading);
+            parts.push(Part::Block(blocks.len()));
+            blocks.push(Block { prefix, branch, norm_size });
+        }
+        if density && stage + 1 < model.blocks.len() {
+            parts.push(Part::FactorOut);
+            c /= 2;
+        }
+    }
+    (parts, blocks)
+}
+
+fn lay_out_toy(model: &ModelConfig) -> (Vec<Part>, Vec<Block>) {
+    let mut blocks = Vec::<Block>::new();
+    for (&count, &width) in model.blocks.iter().zip(&model.channels) {
+        for _ in 0..count {
+            let hidden = vec![width; model.hidden_layers];
+            let leading = !blocks.is_empty();
+            let branch = Branch::mlp(model.input[0], &hidden, model.activation, leading);
+            blocks.push(Block { prefix: format!("stack.{}", blocks.len()), branch, norm_size: [1, 1] });
+        }
+    }
+    ((0..blocks.len()).map(Part::Block).collect(), blocks)
+}
+
+/// Number of latent numbers of a sample.
+pub(super) fn latent_len(model: &ModelConfig) -> usize {
+    let input: usize = model.input.iter().product();
+    if model.kind == Kind::Toy {
+        return input;
+    }
+    let pixels = model.input[1] * model.input[2] / if model.initial_squeeze { 4 } else { 1 };
+    input + model.injective_padding * pixels
+}
+
+/// Channels that reach the head.
+fn final_channels(blocks: &[Block]) -> usize {
+    blocks.last().map_or(0, |block| block.branch.input[0])
+}
+
+fn prior_params(length: usize) -> [Param; 2] {
+    ["prior_mu", "prior_logstd"].map(|name| Param::parameter(name, [length], Init::Constant(0.0)))
+}
+
+fn head_params(channels: usize, classes: usize) -> Vec<Param> {
+    let uniform = Init::Uniform { bound: 1.0 / (channels as f64).sqrt() };
+    let vector = |name: &str, value| Param::parameter(format!("bn1.{name}"), [channels], Init::Constant(value));
+    let statistic = |name: &str, value| Param::state(format!("bn1.{name}"), [channels], Init::Constant(value));
+    vec![
+        vector("weight", 1.0),
+        vector("bias", 0.0),
+        statistic("running_mean", 0.0),
+        statistic("running_var", 1.0),
+        Param::state("bn1.num_batches_tracked", Shape::scalar(), Init::Constant(0.0)),
+        Param::parameter("logits.weight", [classes, channels], uniform),
+        Param::parameter("logits.bias", [classes], uniform),
+    ]
+}
+
+/// All tensors of the model.
+pub(super) fn params(model: &ModelConfig, blocks: &[Block]) -> Vec<Param> {
+    let mut params = Vec::new();
+    if model.kind != Kind::Classifier && model.prior == Prior::Learned {
+        params.extend(prior_params(latent_len(model)));
+    }
+    for block in blocks {
+        let mut fan_in = 1;
+        for (operand, shape) in block.branch.operands() {
+            let name = block.operand_name(&operand, model.coefficient.is_some());
+            if operand.ends_with(".beta") {
+                params.push(Param::parameter(name, shape, Init::Constant(LIPSWISH_BETA)));
+                continue;
+            }
+            let is_weight = operand.ends_with(".weight");
+            if is_weight {
+                fan_in = shape.extents()[1..].iter().product();
+            }
+            let init = Init::Uniform { bound: 1.0 / (fan_in as f64).sqrt() };
+            params.push(Param::parameter(name.clone(), shape.clone(), init));
+            if let Some(coefficient) = model.coefficient.filter(|_| is_weight) {
+                let norm = SpectralNorm { weight: shape, size: block.norm_size, coefficient, layers: 1 };
+                let [u, v, sigma] = norm_names(&name);
+                params.push(Param::state(u, [norm.u_len()], Init::UnitNormal));
+                params.push(Param::state(v, [norm.v_len()], Init::UnitNormal));
+                params.push(Param::state(sigma, [1], Init::Constant(0.0)));
+            }
+        }
+        if model.actnorm {
+            let zeros = |name| Param::parameter(name, [block.branch.input[0]], Init::Constant(0.0));
+            params.extend(block.actnorm_names().map(zeros));
+        }
+    }
+    if model.kind == Kind::Classifier {
+        params.extend(head_params(final_channels(blocks), model.classes));
+    }
+    params
+}
+
+/// Names of u, v and σ of the weight called `weight_orig`.
+pub(super) fn norm_names(weight_orig: &str) -> [String; 3] {
+    let stem = weight_orig.trim_end_matches("_orig");
+    [format!("{stem}_u"), format!("{stem}_v"), format!("{stem}_sigma")]
+}
+
+/// What the published code holds besides.
+pub(super) fn unused_params(model: &ModelConfig, blocks: &[Block]) -> Vec<Param> {
+    match model.kind {
+        Kind::Classifier => prior_params(latent_len(model)).to_vec(),
+        Kind::Density => head_params(final_channels(blocks), model.classes),
+        Kind::Toy => Vec::new(),
+    }
+}

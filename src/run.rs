@@ -1,0 +1,286 @@
+//! A training run: the loop around a [`Trainer`], and the folder it writes.
+//!
+//! The folder holds `config.toml` (resolved), `metrics.jsonl`, `tuning.json` (the kernels chosen, so that a resumed run
+//! repeats them), `checkpoint.safetensors` (everything needed to go on) and, at the end, `model.safetensors`.
+
+mod folder;
+
+pub use folder::Folder;
+
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::time::Instant;
+
+use serde_json::json;
+
+use crate::checkpoint::Checkpoint;
+use crate::cli::Outcome;
+use crate::cli::progress::Progress;
+use crate::cli::signal;
+use crate::config::{Config, Kind};
+use crate::data::source::Source;
+use crate::data::{Batch, Split};
+use crate::error::{Error, Result};
+use crate::eval::{Evaluator, Summary};
+use crate::gpu::{Gpu, Tuning};
+use crate::network::PARAMS;
+use crate::optim;
+use crate::train::{StepReport, Trainer};
+
+/// Batches prepared ahead of the device.
+const AHEAD: usize = 4;
+/// Name under which parameters wait while their average is evaluated.
+const KEPT: &str = "params while averaged";
+
+/// What a run is asked to do.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The resolved configuration.
+    pub config: Config,
+    /// The run folder.
+    pub out: PathBuf,
+    /// Whether to go on from the folder's checkpoint.
+    pub resume: bool,
+    /// Which adapter.
+    pub adapter: Option<String>,
+    /// Stop after so many steps in all.
+    pub steps: Option<u64>,
+    /// A model file to begin from.
+    pub init: Option<PathBuf>,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    /// Done or interrupted.
+    pub outcome: Outcome,
+    /// Steps done in all.
+    pub steps: u64,
+    /// Results on the test split, where the run came to its end.
+    pub test: Option<Summary>,
+}
+
+/// Trains, until done or interrupted.
+///
+/// # Errors
+/// Of data, adapter, files; [`Error::Diverged`] if the loss is not finite. What was saved before stays.
+pub async fn train(options: &Options) -> Result<Finished> {
+    let config = &options.config;
+    let source = Source::open(config, None, Split::Train)?;
+    let test = Source::open(config, None, Split::Test)?;
+    let folder = Folder::open(&options.out, options.resume)?;
+    let start = match (options.resume, &options.init) {
+        (true, _) => Some(folder.checkpoint()?),
+        (false, Some(path)) => Some(fresh(Checkpoint::load(path)?, config)?),
+        (false, None) => None,
+    };
+    let gpu = Gpu::open(options.adapter.as_deref()).await?;
+    folder.write_config(config)?;
+    folder.cut_metrics(start.as_ref().map_or(0, |start| start.step))?;
+    let pinned = if options.resume { folder.tuning()? } else { None };
+    let tuning = match (pinned, Tuning::default_path()) {
+        (Some(choices), _) => Tuning::fixed(choices),
+        (None, Some(path)) => Tuning::open(path),
+        (None, None) => Tuning::measured(),
+    };
+    let per_epoch = source.steps_per_epoch();
+    let mut trainer = Trainer::new(&gpu, config, per_epoch, tuning, start.as_ref()).await?;
+    if start.is_none() {
+        let first = source.first(config.train.init_batch);
+        trainer.initialize(first.x.data()).await?;
+    }
+    let log_det = trainer.network().model().training_log_det();
+    let evaluator = Evaluator::new(trainer.network_mut(), config.data.batch, log_det).await?;
+    if config.optimizer.ema > 0.0 {
+        let len = trainer.network().memory().len(PARAMS);
+        trainer.network_mut().memory_mut().alloc(KEPT, [len])?;
+    }
+    folder.write_tuning(&trainer.network().tuning().choices(&gpu))?;
+    let total = (config.train.epochs as u64 * per_epoch).min(options.steps.unwrap_or(u64::MAX));
+    let run = Run { options, folder, per_epoch, total, started: Instant::now(), log: None };
+    signal::listen();
+    run.go(trainer, &evaluator, &source, &test).await
+}
+
+/// A model file as the beginning of another run: its numbers with this configuration, from step 0.
+fn fresh(mut checkpoint: Checkpoint, config: &Config) -> Result<Checkpoint> {
+    if checkpoint.config.model != config.model {
+        return Err(Error::Config(
+            "--init needs a model file with the same [model] section as this configuration; see `iresnet inspect`".into(),
+        ));
+    }
+    checkpoint = checkpoint.model_only();
+    checkpoint.config = config.clone();
+    checkpoint.step = 0;
+    Ok(checkpoint)
+}
+
+struct Run<'a> {
+    options: &'a Options,
+    folder: Folder,
+    per_epoch: u64,
+    total: u64,
+    started: Instant,
+    log: Option<folder::Log>,
+}
+
+impl Run<'_> {
+    async fn go(
+        mut self,
+        mut trainer: Trainer,
+        evaluator: &Evaluator,
+        source: &Source,
+        test: &Source,
+    ) -> Result<Finished> {
+        let config = &self.options.config;
+        self.log = Some(self.folder.log()?);
+        let mut progress = Progress::new("train", self.total, trainer.step_count());
+        let batches = ahead(source.training(trainer.step_count()));
+        let every = match config.train.checkpoint_every {
+            0 => self.per_epoch,
+            steps => steps as u64,
+        };
+        while trainer.step_count() < self.total {
+            if let Some(signal) = signal::stop_requested() {
+                self.drain(&mut trainer, &mut progress).await?;
+                self.folder.save(&trainer.checkpoint().await?)?;
+                progress.note(&format!(
+                    "interrupted: saved after step {}; `--resume` goes on from there",
+                    trainer.step_count()
+                ));
+                progress.finish();
+                let steps = trainer.step_count();
+                return Ok(Finished { outcome: Outcome::Interrupted(signal), steps, test: None });
+            }
+            let batch = batches.recv().expect("the thread that prepares batches ends only after this loop");
+            trainer.step(batch.x.data(), &batch.labels);
+            while let Some(report) = trainer.report(false).await? {
+                self.record(&report, &mut progress)?;
+            }
+            let done = trainer.step_count();
+            if done.is_multiple_of(every) && done < self.total {
+                self.drain(&mut trainer, &mut progress).await?;
+                self.folder.save(&trainer.checkpoint().await?)?;
+            }
+            if done.is_multiple_of(self.per_epoch) && done < self.total {
+                self.evaluate(&mut trainer, evaluator, test, &mut progress).await?;
+            }
+        }
+        self.drain(&mut trainer, &mut progress).await?;
+        self.folder.save(&trainer.checkpoint().await?)?;
+        let summary = self.evaluate(&mut trainer, evaluator, test, &mut progress).await?;
+        average_in(&trainer);
+        self.folder.save_model(&trainer.checkpoint().await?.model_only())?;
+        progress.finish();
+        Ok(Finished { outcome: Outcome::Done, steps: trainer.step_count(), test: Some(summary) })
+    }
+
+    /// Records the steps whose results are still under way.
+    async fn drain(&mut self, trainer: &mut Trainer, progress: &mut Progress) -> Result<()> {
+        while let Some(report) = trainer.report(true).await? {
+            self.record(&report, progress)?;
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, report: &StepReport, progress: &mut Progress) -> Result<()> {
+        let kind = self.options.config.model.kind;
+        let mut shown = vec![("loss", f64::from(report.loss))];
+        if let Some(accuracy) = report.accuracy {
+            shown.push(("accuracy", f64::from(accuracy)));
+        }
+        shown.push(("lr", report.learning_rate));
+        progress.step(report.step + 1, &shown);
+        if !(report.step + 1).is_multiple_of(self.options.config.train.log_every.max(1) as u64) {
+            return Ok(());
+        }
+        let mut line = json!({
+            "step": report.step,
+            "epoch": report.step / self.per_epoch,
+            "loss": report.loss,
+            "lr": report.learning_rate,
+            "seconds": self.started.elapsed().as_secs_f64(),
+        });
+        if let Some(accuracy) = report.accuracy {
+            line["accuracy"] = json!(accuracy);
+        }
+        if let Some([log_prior, log_det]) = report.log_densities {
+            line["log_prior"] = json!(log_prior);
+            line["log_det"] = json!(log_det);
+        }
+        if kind == Kind::Density {
+            line["bits_per_dim"] = json!(report.loss);
+        }
+        self.write(&line)
+    }
+
+    fn write(&mut self, line: &serde_json::Value) -> Result<()> {
+        self.log.as_mut().expect("opened before the first step").line(line)
+    }
+
+    async fn evaluate(
+        &mut self,
+        trainer: &mut Trainer,
+        evaluator: &Evaluator,
+        test: &Source,
+        progress: &mut Progress,
+    ) -> Result<Summary> {
+        let seed = self.options.config.train.seed;
+        let averaged = trainer.network().memory().contains(KEPT);
+        if averaged {
+            trainer.network().memory().copy(PARAMS, KEPT);
+            average_in(trainer);
+        }
+        let summary = evaluator.summarize(test.once(evaluator.batch()), seed).await?;
+        if averaged {
+            trainer.network().memory().copy(KEPT, PARAMS);
+        }
+        let done = trainer.step_count();
+        let mut line = json!({
+            "split": "test",
+            "step": done,
+            "epoch": done / self.per_epoch,
+            "seconds": self.started.elapsed().as_secs_f64(),
+        });
+        let mut text = format!("step {done}: test");
+        match (summary.accuracy, summary.bits_per_dim) {
+            (Some(accuracy), _) => {
+                line["accuracy"] = json!(accuracy);
+                line["cross_entropy"] = json!(summary.loss);
+                text += &format!(" accuracy {:.2} %, cross-entropy {:.4} nats", 100.0 * accuracy, summary.loss);
+            }
+            (None, Some(bits)) => {
+                line["bits_per_dim"] = json!(bits);
+                text += &format!(" {bits:.4} bits/dim");
+            }
+            (None, None) => {
+                line["log_prob"] = json!(summary.log_prob);
+                text += &format!(" log-likelihood {:.4} nats", summary.log_prob.unwrap_or(f64::NAN));
+            }
+        }
+        self.write(&line)?;
+        progress.note(&text);
+        Ok(summary)
+    }
+}
+
+/// Puts the parameters' moving average, where there is one, in their place.
+fn average_in(trainer: &Trainer) {
+    let memory = trainer.network().memory();
+    if memory.contains(optim::EMA) {
+        memory.copy(optim::EMA, PARAMS);
+    }
+}
+
+/// Runs an iterator on a thread of its own, a few items ahead.
+fn ahead(batches: impl Iterator<Item = Batch> + Send + 'static) -> mpsc::Receiver<Batch> {
+    let (sender, receiver) = mpsc::sync_channel(AHEAD);
+    std::thread::spawn(move || {
+        for batch in batches {
+            if sender.send(batch).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
