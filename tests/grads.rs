@@ -1,6 +1,8 @@
 //! Derivatives are right: against central differences in f64, to second order, for every op and for the compositions
 //! that the method is made of; and calls differentiate as their bodies would.
 
+#![allow(clippy::mutable_key_type, reason = "functions are compared and hashed by identity")]
+
 #[path = "common/differences.rs"]
 mod differences;
 #[path = "common/expressions.rs"]

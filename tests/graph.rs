@@ -226,7 +226,9 @@ fn panic_of(build: fn(&mut Graph)) -> (String, String) {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
             let place = info.location().map(Location::to_string).unwrap_or_default();
-            let message = info.payload_as_str().unwrap_or_default().to_owned();
+            let payload = info.payload();
+            let text = payload.downcast_ref::<String>().map(String::as_str).or(payload.downcast_ref::<&str>().copied());
+            let message = text.unwrap_or_default().to_owned();
             let expected = std::thread::current().name().is_some_and(|name| name.contains("mistakes"));
             SEEN.with_borrow_mut(|seen| *seen = Some((message, place)));
             if !expected {
