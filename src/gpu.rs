@@ -173,7 +173,7 @@ impl Gpu {
     /// # Errors
     /// [`Error::Gpu`] if the driver will not open it.
     pub async fn open_adapter(adapter: &Adapter) -> Result<Self> {
-        let wanted = wgpu::Features::TIMESTAMP_QUERY;
+        let wanted = wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::SUBGROUP;
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("iresnet"),
             required_features: adapter.handle.features() & wanted,
@@ -187,6 +187,16 @@ impl Gpu {
             .await
             .map_err(|error| Error::Gpu(format!("adapter {} cannot be opened: {error}", adapter.info)))?;
         Ok(Self::new(device, queue, adapter.info.clone()))
+    }
+
+    /// Number of invocations in every subgroup, where the device can use subgroups and knows; else 0.
+    pub(crate) fn subgroup(&self) -> u32 {
+        // naga does not know `enable subgroups;`, which browsers ask for.
+        if cfg!(target_arch = "wasm32") || !self.device().features().contains(wgpu::Features::SUBGROUP) {
+            return 0;
+        }
+        let info = self.device().adapter_info();
+        if info.subgroup_min_size == info.subgroup_max_size { info.subgroup_min_size } else { 0 }
     }
 
     /// Takes over a device opened elsewhere, such as by the page around a browser module. Its limits and features are

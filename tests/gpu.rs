@@ -51,6 +51,7 @@ fn variant(name: &str, source: &str, len: usize) -> Variant {
         groups: (len as u32).div_ceil(SIZE),
         workgroup_size: SIZE,
         workgroup_bytes: 0,
+        subgroup: 0,
     }
 }
 

@@ -206,7 +206,9 @@ fn key(info: &AdapterInfo) -> String {
 
 fn fits(gpu: &Gpu, variant: &Variant) -> bool {
     let limits = gpu.limits();
-    variant.workgroup_size <= limits.invocations && variant.workgroup_bytes <= limits.workgroup_bytes
+    variant.workgroup_size <= limits.invocations
+        && variant.workgroup_bytes <= limits.workgroup_bytes
+        && (variant.subgroup == 0 || variant.subgroup == gpu.subgroup())
 }
 
 /// Bindings with which a command runs the kernel.

@@ -467,6 +467,7 @@ fn variant(name: &str, source: String, groups: usize, workgroup_size: usize, wor
         groups: u32::try_from(groups).expect("fewer than 2^32 workgroups"),
         workgroup_size: workgroup_size as u32,
         workgroup_bytes: workgroup_bytes as u32,
+        subgroup: 0,
     }
 }
 
@@ -496,6 +497,7 @@ fn linked(launch: &Launch, generated: &str) -> Variant {
         groups: launch.groups,
         workgroup_size: launch.workgroup_size,
         workgroup_bytes: launch.workgroup_bytes,
+        subgroup: launch.subgroup,
     }
 }
 

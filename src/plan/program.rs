@@ -61,6 +61,8 @@ pub struct Variant {
     pub workgroup_size: u32,
     /// Bytes of workgroup memory.
     pub workgroup_bytes: u32,
+    /// Where not zero, the variant needs subgroups of exactly this many invocations.
+    pub subgroup: u32,
 }
 
 /// A distinct piece of GPU code. All variants take the same bindings and compute the same function.

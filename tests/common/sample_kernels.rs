@@ -38,6 +38,7 @@ fn kernel(label: String, launches: Vec<Launch>) -> Kernel {
             groups: launch.groups,
             workgroup_size: launch.workgroup_size,
             workgroup_bytes: launch.workgroup_bytes,
+            subgroup: launch.subgroup,
         }
     };
     let variants = launches.into_iter().map(link).collect();
@@ -95,6 +96,7 @@ fn of_the_executor() -> Vec<Kernel> {
             groups: 1,
             workgroup_size,
             workgroup_bytes: 0,
+            subgroup: 0,
         }],
         flops: 0,
         traffic: 0,
