@@ -1,55 +1,36 @@
-// Convolution of any geometry: one pixel × four output channels to an invocation.
+// Convolution of any geometry as the product of the weights with the pixels under them, for lib/tile.wgsl.
 //
-// Simple on purpose: the tiled kernels take the common shapes, this one takes the rest.
-// Neighbouring invocations are neighbouring pixels. x and w are read straight from storage.
+// Rows are output channels, the inner axis runs over input channels and taps, columns over images and output pixels.
+// The matrix of pixels exists only in workgroup memory, a tile at a time.
 
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(1) var<storage, read> w: array<f32>;
 
+const TAPS = KERNEL_HEIGHT * KERNEL_WIDTH;
 const PIXELS = OUT_HEIGHT * OUT_WIDTH;
-const CHANNEL_TILES = (OUT_CHANNELS + 3u) / 4u;
+const OUTER = GROUPS;
+const ROWS = OUT_CHANNELS;
+const INNER = IN_CHANNELS * TAPS;
+const INNER_PER_SPLIT = INNER;
+const COLUMNS = BATCH * PIXELS;
 
-@compute @workgroup_size(WORKGROUP)
-fn main(
-    @builtin(workgroup_id) wid: vec3<u32>,
-    @builtin(num_workgroups) num: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let group = grid_group(wid, num);
-    if (group >= grid.count) {
-        return;
-    }
-    let flat = group * WORKGROUP + lane;
-    let pixel = flat % PIXELS;
-    let channel_tile = flat / PIXELS % CHANNEL_TILES;
-    let slab = flat / (PIXELS * CHANNEL_TILES); // image · GROUPS + group of channels
-    if (slab >= BATCH * GROUPS) {
-        return;
-    }
-    let y0 = pixel / OUT_WIDTH * STRIDE;
-    let x0 = pixel % OUT_WIDTH * STRIDE;
-    let first = channel_tile * 4u;
-    // Channels past the end compute the last one again; they are not stored.
-    let last = OUT_CHANNELS - 1u;
-    let filters = vec4(first, min(first + 1u, last), min(first + 2u, last), min(first + 3u, last));
-    let w0 = (slab % GROUPS * OUT_CHANNELS + filters) * (IN_CHANNELS * KERNEL_HEIGHT * KERNEL_WIDTH);
+fn fetch_a(outer: u32, row: u32, inner: u32) -> f32 {
+    return w[(outer * ROWS + row) * INNER + inner];
+}
 
-    var sum = vec4(0.0);
-    for (var i = 0u; i < IN_CHANNELS; i++) {
-        for (var ky = 0u; ky < KERNEL_HEIGHT; ky++) {
-            // An unsigned difference that wraps is past the end as well.
-            let row = y0 + ky - PAD_Y;
-            for (var kx = 0u; kx < KERNEL_WIDTH; kx++) {
-                let column = x0 + kx - PAD_X;
-                let inside = row < HEIGHT && column < WIDTH;
-                let at = ((slab * IN_CHANNELS + i) * HEIGHT + row) * WIDTH + column;
-                let value = select(0.0, x[select(0u, at, inside)], inside);
-                let tap = w0 + ((i * KERNEL_HEIGHT + ky) * KERNEL_WIDTH + kx);
-                sum = fma(vec4(value), vec4(w[tap.x], w[tap.y], w[tap.z], w[tap.w]), sum);
-            }
-        }
+fn fetch_b(outer: u32, inner: u32, column: u32) -> f32 {
+    let pixel = column % PIXELS;
+    let tap = inner % TAPS;
+    // Unsigned differences that wrap are past the end as well.
+    let y = pixel / OUT_WIDTH * STRIDE + tap / KERNEL_WIDTH - PAD_Y;
+    let x0 = pixel % OUT_WIDTH * STRIDE + tap % KERNEL_WIDTH - PAD_X;
+    if (y < HEIGHT && x0 < WIDTH) {
+        let channel = (column / PIXELS * GROUPS + outer) * IN_CHANNELS + inner / TAPS;
+        return x[(channel * HEIGHT + y) * WIDTH + x0];
     }
-    for (var c = 0u; c < min(4u, OUT_CHANNELS - first); c++) {
-        emit((slab * OUT_CHANNELS + first + c) * PIXELS + pixel, sum[c]);
-    }
+    return 0.0;
+}
+
+fn place(outer: u32, row: u32, column: u32, split: u32) -> u32 {
+    return ((column / PIXELS * GROUPS + outer) * OUT_CHANNELS + row) * PIXELS + column % PIXELS;
 }

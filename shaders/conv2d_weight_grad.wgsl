@@ -1,57 +1,52 @@
-// Gradient of a convolution in its weights, any geometry: one weight to an invocation, over one of SPLITS parts of the
-// sum over pixels. The parts are added afterwards, in order.
+// Gradient of a convolution of any geometry in its weights, as a product for lib/tile.wgsl.
 //
-// Pixels are taken in the order of the tiled kernels, so that the bits are the same: in blocks of UNIT_HEIGHT rows of
-// UNIT_WIDTH, by image, by row of blocks, by column of blocks, SPLIT_UNITS blocks to a part.
+// Rows are output channels, columns run over input channels and taps, the inner axis over images and output pixels, of
+// which each of SPLITS parts sums SPLIT_UNITS blocks. The parts are added afterwards, in order.
+//
+// Pixels are taken in the order of the 3 × 3 kernel, so that the bits are the same: in blocks of UNIT_HEIGHT rows of
+// UNIT_WIDTH, by image, by row of blocks, by column of blocks.
 
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(1) var<storage, read> g: array<f32>;
 
 const TAPS = KERNEL_HEIGHT * KERNEL_WIDTH;
-const WEIGHTS = GROUPS * OUT_CHANNELS * IN_CHANNELS * TAPS;
 const TILES_X = (OUT_WIDTH + UNIT_WIDTH - 1u) / UNIT_WIDTH;
 const TILES_Y = (OUT_HEIGHT + UNIT_HEIGHT - 1u) / UNIT_HEIGHT;
-const UNIT_COUNT = BATCH * TILES_Y * TILES_X;
+const UNIT_PIXELS = UNIT_HEIGHT * UNIT_WIDTH;
+const OUTER = GROUPS;
+const ROWS = OUT_CHANNELS;
+const COLUMNS = IN_CHANNELS * TAPS;
+const INNER = BATCH * TILES_Y * TILES_X * UNIT_PIXELS;
+const INNER_PER_SPLIT = SPLIT_UNITS * UNIT_PIXELS;
 
-@compute @workgroup_size(WORKGROUP)
-fn main(
-    @builtin(workgroup_id) wid: vec3<u32>,
-    @builtin(num_workgroups) num: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let group = grid_group(wid, num);
-    if (group >= grid.count) {
-        return;
-    }
-    let flat = group * WORKGROUP + lane;
-    if (flat >= SPLITS * WEIGHTS) {
-        return;
-    }
-    let split = flat / WEIGHTS;
-    let kx = flat % KERNEL_WIDTH;
-    let ky = flat / KERNEL_WIDTH % KERNEL_HEIGHT;
-    let i = flat / TAPS % IN_CHANNELS;
-    let o = flat % WEIGHTS / (TAPS * IN_CHANNELS); // over all groups
-    let channel = o / OUT_CHANNELS * IN_CHANNELS + i; // over all groups
+// Image, row and column of a pixel, and whether there is one.
+fn pixel(inner: u32) -> vec4<u32> {
+    let unit = inner / UNIT_PIXELS;
+    let row = unit / TILES_X % TILES_Y * UNIT_HEIGHT + inner % UNIT_PIXELS / UNIT_WIDTH;
+    let column = unit % TILES_X * UNIT_WIDTH + inner % UNIT_WIDTH;
+    return vec4(unit / (TILES_X * TILES_Y), row, column, u32(row < OUT_HEIGHT && column < OUT_WIDTH));
+}
 
-    var sum = 0.0;
-    let end = min((split + 1u) * SPLIT_UNITS, UNIT_COUNT);
-    for (var unit = split * SPLIT_UNITS; unit < end; unit++) {
-        let image = unit / (TILES_Y * TILES_X);
-        let row0 = unit / TILES_X % TILES_Y * UNIT_HEIGHT;
-        let column0 = unit % TILES_X * UNIT_WIDTH;
-        for (var out_row = row0; out_row < min(row0 + UNIT_HEIGHT, OUT_HEIGHT); out_row++) {
-            // Unsigned differences that wrap are past the end as well.
-            let row = out_row * STRIDE + ky - PAD_Y;
-            let x0 = ((image * GROUPS * IN_CHANNELS + channel) * HEIGHT + row) * WIDTH;
-            let g0 = ((image * GROUPS * OUT_CHANNELS + o) * OUT_HEIGHT + out_row) * OUT_WIDTH;
-            for (var out_column = column0; out_column < min(column0 + UNIT_WIDTH, OUT_WIDTH); out_column++) {
-                let column = out_column * STRIDE + kx - PAD_X;
-                if (row < HEIGHT && column < WIDTH) {
-                    sum = fma(x[x0 + column], g[g0 + out_column], sum);
-                }
-            }
-        }
+fn fetch_a(outer: u32, row: u32, inner: u32) -> f32 {
+    let at = pixel(inner);
+    if (at.w != 0u) {
+        return g[(((at.x * GROUPS + outer) * OUT_CHANNELS + row) * OUT_HEIGHT + at.y) * OUT_WIDTH + at.z];
     }
-    emit(flat, sum);
+    return 0.0;
+}
+
+fn fetch_b(outer: u32, inner: u32, column: u32) -> f32 {
+    let at = pixel(inner);
+    let tap = column % TAPS;
+    // Unsigned differences that wrap are past the end as well.
+    let y = at.y * STRIDE + tap / KERNEL_WIDTH - PAD_Y;
+    let x0 = at.z * STRIDE + tap % KERNEL_WIDTH - PAD_X;
+    if (at.w != 0u && y < HEIGHT && x0 < WIDTH) {
+        return x[(((at.x * GROUPS + outer) * IN_CHANNELS + column / TAPS) * HEIGHT + y) * WIDTH + x0];
+    }
+    return 0.0;
+}
+
+fn place(outer: u32, row: u32, column: u32, split: u32) -> u32 {
+    return ((split * GROUPS + outer) * OUT_CHANNELS + row) * COLUMNS + column;
 }

@@ -162,4 +162,14 @@ mod tests {
         progress.done = 30;
         assert_eq!(progress.line(), "epoch 1 30/100  loss 0.5000  2.0 steps/s  35s left");
     }
+
+    #[test]
+    fn bars_can_be_drawn() {
+        for colors in [false, true] {
+            let style = ProgressStyle::with_template(template(colors)).unwrap();
+            let bar = ProgressBar::with_draw_target(Some(10), ProgressDrawTarget::hidden()).with_style(style);
+            bar.set_position(5);
+            bar.abandon();
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! Which kernels compute a convolution, and how they are set up.
 //!
-//! Every role has one kernel that takes any geometry and tiled ones that are faster where they fit. Within a role all
+//! Every role has a kernel that takes any geometry, tile by tile through workgroup memory as real GPUs like it, and
+//! others that are faster on processors where they fit. Within a role all
 //! variants add the terms of a sum in the same order: over channels, then over taps, for the output and the input
 //! gradient; over blocks of pixels for the weight gradient, see [`Blocks`].
 
@@ -8,8 +9,6 @@ use super::launch::Launch;
 use super::matmul::Product;
 use crate::ops::conv2d::{Geometry, Role};
 
-/// Invocations in a workgroup of the kernels that take any geometry.
-const WORKGROUP: usize = 64;
 /// Output channels of a workgroup of the 3 × 3 weight gradient.
 const WEIGHT_GRAD_CHANNELS: usize = 32;
 
@@ -22,7 +21,7 @@ pub fn variants(g: &Geometry, role: Role) -> Vec<Launch> {
     if g.kernel == [1, 1] && g.stride == 1 && g.padding == [0, 0] {
         all.extend(product(g, role).variants(include_str!("../../shaders/lib/operands_ba.wgsl")));
     }
-    all.push(direct(g, role));
+    all.extend([tiled(g, role, 64), tiled(g, role, 32)]);
     all
 }
 
@@ -169,37 +168,42 @@ fn product(g: &Geometry, role: Role) -> Product {
     }
 }
 
-/// The kernel that takes any geometry.
-fn direct(g: &Geometry, role: Role) -> Launch {
-    let slabs = g.batch * g.groups;
+/// The kernel that takes any geometry, with a tile of 32 or 64 rows and columns.
+fn tiled(g: &Geometry, role: Role, tile: usize) -> Launch {
     let mut constants = extents(g);
-    constants.push(("WORKGROUP", WORKGROUP));
-    let (file, invocations) = match role {
-        Role::Output => (
-            include_str!("../../shaders/conv2d.wgsl"),
-            slabs * g.out_channels.div_ceil(4) * g.out_height() * g.out_width(),
-        ),
-        Role::InputGrad => (
-            include_str!("../../shaders/conv2d_input_grad.wgsl"),
-            slabs * g.in_channels.div_ceil(4) * g.height * g.width,
-        ),
+    let pixels = g.batch * g.height * g.width;
+    let out_pixels = g.batch * g.out_height() * g.out_width();
+    let (file, [rows, columns, splits]) = match role {
+        Role::Output => (include_str!("../../shaders/conv2d.wgsl"), [g.out_channels, out_pixels, 1]),
+        Role::InputGrad => (include_str!("../../shaders/conv2d_input_grad.wgsl"), [g.in_channels, pixels, 1]),
         Role::WeightGrad => {
             let blocks = Blocks::of(g);
             constants.push(("UNIT_HEIGHT", blocks.size[0]));
             constants.push(("UNIT_WIDTH", blocks.size[1]));
             constants.push(("SPLIT_UNITS", blocks.per_split));
-            constants.push(("SPLITS", weight_grad_splits(g)));
-            let weights = g.groups * g.out_channels * g.in_channels * g.kernel[0] * g.kernel[1];
-            (include_str!("../../shaders/conv2d_weight_grad.wgsl"), weight_grad_splits(g) * weights)
+            let columns = g.in_channels * g.kernel[0] * g.kernel[1];
+            let file = include_str!("../../shaders/conv2d_weight_grad.wgsl");
+            (file, [g.out_channels, columns, weight_grad_splits(g)])
         }
     };
+    tiled_launch(file, constants, tile, rows.div_ceil(tile) * columns.div_ceil(tile) * g.groups * splits)
+}
+
+/// A launch of `lib/tile.wgsl` with the operands of the given file.
+pub(super) fn tiled_launch(
+    file: &'static str,
+    mut constants: Vec<(&'static str, usize)>,
+    tile: usize,
+    groups: usize,
+) -> Launch {
+    constants.push(("TILE", tile));
     Launch {
-        name: "direct".into(),
-        files: vec![GRID, file],
+        name: format!("tile{tile}"),
+        files: vec![GRID, file, include_str!("../../shaders/lib/tile.wgsl")],
         constants: to_u32(constants),
-        groups: invocations.div_ceil(WORKGROUP) as u32,
-        workgroup_size: WORKGROUP as u32,
-        workgroup_bytes: 0,
+        groups: groups as u32,
+        workgroup_size: 64,
+        workgroup_bytes: if tile == 64 { 2 * 64 * 8 * 4 } else { 2 * 32 * 32 * 4 },
         subgroup: 0,
     }
 }

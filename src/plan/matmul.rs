@@ -1,11 +1,8 @@
 //! Which kernels compute a matrix product, and how they are set up.
 
-use super::conv2d::{GRID, to_u32};
+use super::conv2d::{GRID, tiled_launch, to_u32};
 use super::launch::Launch;
 use crate::ops::matmul::Geometry;
-
-/// Invocations in a workgroup of the kernel that takes any extents.
-const WORKGROUP: usize = 64;
 
 /// The kernels that compute this product, the one expected to be fastest on a processor first. All of them add the
 /// terms of a sum in the same order.
@@ -25,7 +22,7 @@ pub fn variants(g: &Geometry) -> Vec<Launch> {
         c: [g.m * g.n, 0],
     };
     let mut all = product.variants(include_str!("../../shaders/lib/operands_ab.wgsl"));
-    all.push(direct(g));
+    all.extend([tiled(g, 64), tiled(g, 32)]);
     all
 }
 
@@ -104,24 +101,16 @@ impl Product {
     }
 }
 
-/// The kernel that takes any extents.
-fn direct(g: &Geometry) -> Launch {
-    let invocations = g.batch * g.m * g.n.div_ceil(4);
-    Launch {
-        name: "direct".into(),
-        files: vec![GRID, include_str!("../../shaders/matmul.wgsl")],
-        constants: to_u32(vec![
-            ("BATCH", g.batch),
-            ("M", g.m),
-            ("N", g.n),
-            ("K", g.k),
-            ("TRANSPOSE_A", g.transpose_a.into()),
-            ("TRANSPOSE_B", g.transpose_b.into()),
-            ("WORKGROUP", WORKGROUP),
-        ]),
-        groups: invocations.div_ceil(WORKGROUP) as u32,
-        workgroup_size: WORKGROUP as u32,
-        workgroup_bytes: 0,
-        subgroup: 0,
-    }
+/// The kernel that takes any extents, with a tile of 32 or 64 rows and columns.
+fn tiled(g: &Geometry, tile: usize) -> Launch {
+    let constants = vec![
+        ("BATCH", g.batch),
+        ("M", g.m),
+        ("N", g.n),
+        ("K", g.k),
+        ("TRANSPOSE_A", g.transpose_a.into()),
+        ("TRANSPOSE_B", g.transpose_b.into()),
+    ];
+    let groups = g.m.div_ceil(tile) * g.n.div_ceil(tile) * g.batch;
+    tiled_launch(include_str!("../../shaders/matmul.wgsl"), constants, tile, groups)
 }
