@@ -1,14 +1,19 @@
 //! Derivatives are right: against central differences in f64, to second order, for every op and for the compositions
 //! that the method is made of; and calls differentiate as their bodies would.
 
+#![allow(clippy::mutable_key_type, reason = "functions are compared and hashed by identity")]
+
 #[path = "common/differences.rs"]
 mod differences;
+#[path = "common/expressions.rs"]
+mod expressions;
 #[path = "common/rebuild.rs"]
 mod rebuild;
 
 use std::collections::HashSet;
 
 use differences::{check_derivatives, check_tangents, dot, second_order};
+use expressions::expression;
 use iresnet::graph::{Function, FunctionRef, Graph, NodeId};
 use iresnet::interpret::{Array, run};
 use iresnet::ops::Op;
@@ -23,6 +28,13 @@ use rebuild::{Calls, rebuild};
 /// Two ways of computing the same numbers differ by rounding in f64 (2e-16 an operation) only; sums here have fewer
 /// than a thousand terms.
 const SAME: f64 = 1e-12;
+
+/// Random expressions amplify roundings: their slopes reach hundreds.
+const DUAL: f64 = 1e-10;
+
+/// How many random expressions are differentiated, and how large they are.
+const EXPRESSIONS: u64 = 100;
+const STEPS: usize = 30;
 
 const SEED: u64 = 7;
 
@@ -502,4 +514,50 @@ fn tangents_of_several_inputs_add() {
         assert!((results[1].data()[i] - 2.0 * dx * dy).abs() < SAME);
     }
     assert!(dot(&results[..1], &results[..1]) > 0.0);
+}
+
+/// Random expressions: ⟨u, J·t⟩ = ⟨Jᵀ·u, t⟩ whatever kinks they have, and calls inlined or recomputed change nothing.
+#[test]
+fn random_expressions_are_dual() {
+    for seed in 0..EXPRESSIONS {
+        let expression = expression(seed, STEPS);
+        let mut draw = Draw::new(seed);
+        let mut results = Vec::new();
+        let directions: Vec<Array> =
+            expression.values.iter().map(|value| draw.signed(value.shape(), 0.1, 1.0)).collect();
+        let weights: Vec<Array> = expression.expected.iter().map(|y| draw.signed(y.shape(), 0.1, 1.0)).collect();
+        for calls in [Calls::Stored, Calls::Inlined, Calls::Recomputed] {
+            let mut g = rebuild(&expression.graph, calls);
+            let (inputs, outputs) = (g.inputs().to_vec(), g.outputs().to_vec());
+            let mut values = expression.values.clone();
+            let mut tangents = Vec::new();
+            for ((name, x), direction) in inputs.iter().zip(&directions) {
+                tangents.push((*x, g.input(format!("tangent of {name}"), direction.shape())));
+                values.push(direction.clone());
+            }
+            let mut cotangents = Vec::new();
+            for ((name, y), weight) in outputs.iter().zip(&weights) {
+                cotangents.push((*y, g.input(format!("cotangent of {name}"), weight.shape())));
+                values.push(weight.clone());
+            }
+            let wrt: Vec<NodeId> = inputs.iter().map(|&(_, x)| x).collect();
+            let backward = g.vjp(&cotangents, &wrt);
+            let forward: Vec<NodeId> = outputs.iter().map(|&(_, y)| g.jvp(y, &tangents)).collect();
+            for (number, &id) in backward.iter().chain(&forward).enumerate() {
+                g.output(format!("derivative {number}"), id);
+            }
+            g.check().unwrap_or_else(|problem| panic!("expression {seed}: {problem}"));
+            let found = run(&g, values).split_off(outputs.len());
+            let (backward, forward) = found.split_at(wrt.len());
+            let (left, right) = (dot(forward, &weights), dot(backward, &directions));
+            let size: f64 = found.iter().flat_map(|array| array.data()).map(|x| x.abs()).sum();
+            assert!((left - right).abs() <= DUAL * (1.0 + size), "expression {seed}: {left} is not {right}");
+            results.push(found);
+        }
+        for other in &results[1..] {
+            for (a, b) in results[0].iter().zip(other) {
+                assert_close(&format!("expression {seed}"), a, b, DUAL);
+            }
+        }
+    }
 }

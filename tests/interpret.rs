@@ -195,7 +195,7 @@ fn matrix(g: &Geometry, w: &Array) -> Vec<Vec<f64>> {
                     for (i, j) in (0..kh).flat_map(|i| (0..kw).map(move |j| (i, j))) {
                         let at = |pixel: usize, tap: usize, axis: usize, extent: usize| {
                             let offset = (pixel + g.padding[axis]) as isize - tap as isize;
-                            let whole = offset >= 0 && offset as usize % g.stride == 0;
+                            let whole = offset >= 0 && (offset as usize).is_multiple_of(g.stride);
                             whole.then_some(offset as usize / g.stride).filter(|&place| place < extent)
                         };
                         let (Some(p), Some(q)) = (at(h, i, 0, g.out_height()), at(v, j, 1, g.out_width())) else {

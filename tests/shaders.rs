@@ -132,4 +132,8 @@ fn demands_beyond_the_default_limits_are_seen() {
     assert!(!fits("@workgroup_size(64)", "@workgroup_size(1, 1, 65)"));
     assert!(fits("array<f32, 64>", "array<f32, 4096>"));
     assert!(!fits("array<f32, 64>", "array<f32, 4097>"));
+    // Sound, but not for every device; and like a barrier it needs all invocations.
+    assert!(!fits("y[row] = shared_x[0];\n    }", "y[row] = shared_x[0];\n    }\n    y[row] = subgroupAdd(sum);"));
+    let uneven = good.replace("sum += x[i]", "sum += subgroupAdd(x[i])");
+    assert!(check("module", &uneven, 1, 1).is_err_and(|problems| problems[0].contains("non-uniform")));
 }

@@ -139,7 +139,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
 }
 
 /// Width of the column of names.
-const HEAD: usize = 46;
+const HEAD: usize = 52;
 
 fn row(name: &str, line: &Line<'_>) -> String {
     let number = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.1}"));

@@ -86,7 +86,7 @@ struct DataSet {
 }
 
 /// Variables that change which drivers are found, or how this program behaves.
-const VARIABLES: [&str; 19] = [
+const VARIABLES: [&str; 20] = [
     "VK_DRIVER_FILES",
     "VK_ICD_FILENAMES",
     "VK_ADD_DRIVER_FILES",
@@ -100,6 +100,7 @@ const VARIABLES: [&str; 19] = [
     "LD_LIBRARY_PATH",
     "DISPLAY",
     "WAYLAND_DISPLAY",
+    "WGPU_BACKEND",
     "WGPU_ADAPTER_NAME",
     "IRESNET_DATA",
     "XDG_CACHE_HOME",
@@ -275,6 +276,9 @@ fn hints(findings: &Findings) -> Vec<String> {
             let missing = std::env::split_paths(value).filter(|path| !path.as_os_str().is_empty() && !path.exists());
             hints.extend(missing.map(|path| format!("{name} names {}, which does not exist", path.display())));
         }
+    }
+    if let Some((_, value)) = findings.variables.iter().find(|(name, _)| name == "WGPU_BACKEND") {
+        hints.push(format!("WGPU_BACKEND={value} hides all other backends"));
     }
     let usable: Vec<&AdapterInfo> =
         findings.adapters.iter().map(|found| &found.info).filter(|info| info.suitable).collect();

@@ -196,13 +196,13 @@ impl Grower {
     /// |x| + least
     fn at_least(&mut self, x: &Entry, least: f64) -> Option<Entry> {
         let x = self.apply_unary(Unary::Abs, x)?;
-        let constant = self.constant(least, x.shape());
+        let constant = self.constant(least, x.value.shape());
         self.apply_binary(Binary::Add, &x, &constant)
     }
 
-    fn constant(&mut self, value: f64, shape: Shape) -> Entry {
-        let id = self.graph.constant(value, &shape);
-        let value = Array::full(&shape, value);
+    fn constant(&mut self, value: f64, shape: &Shape) -> Entry {
+        let id = self.graph.constant(value, shape);
+        let value = Array::full(shape, value);
         Entry { id, rounded: round(value.clone()), value, exact: true }
     }
 
@@ -255,7 +255,7 @@ impl Grower {
         let shape: Vec<usize> = extents[skip..].iter().map(|&e| if self.draw.one_in(3) { 1 } else { e }).collect();
         let value = self.draw.uniform(-2.0, 2.0);
         match self.draw.below(3) {
-            0 => self.constant(value, Shape::from(shape)),
+            0 => self.constant(value, &Shape::from(shape)),
             _ => self.input(Shape::from(shape)),
         }
     }
@@ -279,7 +279,7 @@ impl Grower {
         let condition = if condition.exact || condition.all(|c| c.abs() > APART) {
             condition
         } else {
-            let zero = self.constant(0.0, condition.shape());
+            let zero = self.constant(0.0, condition.value.shape());
             self.apply_binary(Binary::Less, &condition, &zero)?
         };
         let id = self.graph.select(condition.id, x.id, y.id);
@@ -437,11 +437,11 @@ impl Grower {
         match self.draw.below(6) {
             0 if op != Binary::Div || value != 0.0 => {
                 let shape = if self.draw.one_in(2) { x.shape() } else { Shape::scalar() };
-                let constant = self.constant(value, shape);
+                let constant = self.constant(value, &shape);
                 self.apply_binary(op, x, &constant)
             }
             1 if op != Binary::Div => {
-                let constant = self.constant(value, x.shape());
+                let constant = self.constant(value, x.value.shape());
                 self.apply_binary(op, &constant, x)
             }
             2 => {
@@ -458,7 +458,7 @@ impl Grower {
             }
             _ if op != Binary::Div => self.apply_binary(op, x, x),
             _ => {
-                let condition = self.constant(value, x.shape());
+                let condition = self.constant(value, x.value.shape());
                 let id = self.graph.select(condition.id, x.id, condition.id);
                 self.entry(id, &Op::Select(Select), &[&condition, x, &condition])
             }

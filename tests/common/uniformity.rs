@@ -390,9 +390,13 @@ impl<'a> Walk<'a> {
 
 fn builtin(binding: Option<&Binding>) -> Taint {
     match binding {
-        Some(Binding::BuiltIn(BuiltIn::WorkGroupId | BuiltIn::NumWorkGroups | BuiltIn::WorkGroupSize)) => {
-            Taint::UNIFORM
-        }
+        Some(Binding::BuiltIn(
+            BuiltIn::WorkGroupId
+            | BuiltIn::NumWorkGroups
+            | BuiltIn::WorkGroupSize
+            | BuiltIn::SubgroupSize
+            | BuiltIn::NumSubgroups,
+        )) => Taint::UNIFORM,
         _ => Taint::INVOCATION,
     }
 }

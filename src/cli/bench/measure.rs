@@ -25,6 +25,9 @@ const MOST_REPEATS: f64 = 500.0;
 /// Samples at least and at most.
 const SAMPLES: [usize; 2] = [5, 25];
 
+/// What must do when patience ends.
+const FEWEST: usize = 3;
+
 /// Time after which no more samples are taken.
 const PATIENCE: Duration = Duration::from_secs(4);
 
@@ -60,11 +63,14 @@ pub(super) async fn measure(gpu: &Gpu, case: &Case, tuning: &mut Tuning, quick: 
     let start = Instant::now();
     let [least, most] = SAMPLES;
     let mut samples = Vec::new();
-    while samples.len() < least
-        || (!quick && samples.len() < most && !is_stable(&samples) && start.elapsed() < PATIENCE)
-    {
+    loop {
         samples.push(sample(gpu, &session).await? / repeats);
         samples.sort_by(f64::total_cmp);
+        let enough = samples.len() >= least && (quick || is_stable(&samples));
+        let out_of_patience = samples.len() >= FEWEST && start.elapsed() > PATIENCE;
+        if enough || out_of_patience || samples.len() == most {
+            break;
+        }
     }
     let variant = match program.kernels.as_slice() {
         [kernel] => tuning.choices(gpu).remove(&kernel.label).or_else(|| Some(kernel.variants[0].name.clone())),
