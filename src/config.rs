@@ -7,6 +7,8 @@
 
 mod preset;
 mod read;
+#[cfg(all(test, feature = "cli"))]
+mod tests;
 mod validate;
 
 use serde::{Deserialize, Serialize};

@@ -1,9 +1,9 @@
 //! The method against the numbers of the published code, in the f64 interpreter.
 
-#[path = "common/fixture.rs"]
-mod fixture;
 #[path = "reference/block.rs"]
 mod block;
+#[path = "common/fixture.rs"]
+mod fixture;
 #[path = "reference/layers.rs"]
 mod layers;
 #[path = "reference/network.rs"]

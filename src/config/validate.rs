@@ -126,7 +126,11 @@ impl Config {
             )?;
             if model.kind == Kind::Density && stage + 1 < model.strides.len() {
                 require(c.is_multiple_of(2), || {
-                    format!("stage {stage} has {c} channels: half of them are factored out, so they must be even")
+                    format!(
+                        "model.input = {:?}: half of the {c} channels of stage {stage} are factored out, so they must be \
+                         even; set model.initial_squeeze = true",
+                        model.input
+                    )
                 })?;
                 c /= 2;
             }

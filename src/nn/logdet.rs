@@ -132,17 +132,18 @@ pub fn exact(g: &mut Graph, f: NodeId, a: NodeId) -> NodeId {
 
 /// Product of the pivots of Gaussian elimination.
 fn eliminate(g: &mut Graph, matrix: &mut [Vec<NodeId>]) -> NodeId {
-    let d = matrix.len();
     let mut determinant = matrix[0][0];
-    for k in 0..d - 1 {
-        for i in k + 1..d {
-            let factor = g.div(matrix[i][k], matrix[k][k]);
-            for j in k + 1..d {
-                let product = g.mul(factor, matrix[k][j]);
-                matrix[i][j] = g.sub(matrix[i][j], product);
+    for k in 0..matrix.len() - 1 {
+        let (done, rest) = matrix.split_at_mut(k + 1);
+        let pivot = &done[k];
+        for row in rest.iter_mut() {
+            let factor = g.div(row[k], pivot[k]);
+            for (element, &above) in row.iter_mut().zip(pivot).skip(k + 1) {
+                let product = g.mul(factor, above);
+                *element = g.sub(*element, product);
             }
         }
-        determinant = g.mul(determinant, matrix[k + 1][k + 1]);
+        determinant = g.mul(determinant, rest[0][k + 1]);
     }
     determinant
 }

@@ -21,7 +21,12 @@ const CASES: [(&str, Activation); 4] = [
 const LAYERS: [usize; 3] = [1, 3, 5];
 
 /// The block's operands, weights normalised by the stored vectors, as inputs of `g` named as published.
-fn operands(g: &mut Graph, state: &Tensors, channels: usize, size: usize) -> (Vec<iresnet::graph::NodeId>, Vec<String>) {
+fn operands(
+    g: &mut Graph,
+    state: &Tensors,
+    channels: usize,
+    size: usize,
+) -> (Vec<iresnet::graph::NodeId>, Vec<String>) {
     let mut nodes = Vec::new();
     let mut names = Vec::new();
     for name in ["actnorm._log_scale", "actnorm._shift"] {

@@ -92,7 +92,9 @@ fn spectral_norm_and_its_gradient() {
 #[test]
 fn spectral_norm_of_several_layers_at_once() {
     let (fixture, _) = load("spectral_norm");
-    for (first, second) in [("conv3x8_c0.9_it5", "conv3x8_c0.5_it5"), ("conv1x1_32x32_c0.9_it3", "conv1x1_32x32_c0.5_it3")] {
+    for (first, second) in
+        [("conv3x8_c0.9_it5", "conv3x8_c0.5_it5"), ("conv1x1_32x32_c0.9_it3", "conv1x1_32x32_c0.5_it3")]
+    {
         let both = [first, second].map(|case| fixture.under(&format!("{case}.")));
         let weight = both[0].get("weight_orig").shape().clone();
         let norm = |layers| SpectralNorm { weight: weight.clone(), size: [8, 8], coefficient: 0.7, layers };
@@ -104,7 +106,8 @@ fn spectral_norm_of_several_layers_at_once() {
         };
         let names = ["weight_orig", "u0", "v0"];
         let normalise = |norm: &SpectralNorm, values: [Array; 3]| {
-            let inputs = names.into_iter().zip(values).fold(Tensors::default(), |all, (name, value)| all.with(name, value));
+            let inputs =
+                names.into_iter().zip(values).fold(Tensors::default(), |all, (name, value)| all.with(name, value));
             let function = norm.function(3);
             let mut g = Graph::new();
             let arguments = names.map(|name| g.input(name, inputs.get(name).shape()));

@@ -219,9 +219,8 @@ fn density_model_evaluates_and_inverts_as_published() {
     values = values.with("keys", Array::full(&Shape::from([model.blocks().len(), 64]), 0.0));
     let results = run(&model.eval_graph(SAMPLES, &evaluation).unwrap(), &values);
     let parts: Vec<Array> = (0..3).map(|index| rows(fixture.get(&format!("eval.z{index}")), 0, SAMPLES)).collect();
-    let joined: Vec<f64> = (0..SAMPLES)
-        .flat_map(|sample| parts.iter().flat_map(move |z| part(z, sample).data().to_vec()))
-        .collect();
+    let joined: Vec<f64> =
+        (0..SAMPLES).flat_map(|sample| parts.iter().flat_map(move |z| part(z, sample).data().to_vec())).collect();
     let z = Array::new([SAMPLES, joined.len() / SAMPLES], joined);
     assert_close("z", results.get("z"), &z, FORWARD);
     assert_close("log_prior", results.get("log_prior"), &rows(fixture.get("eval.logpz"), 0, SAMPLES), FORWARD);

@@ -1,0 +1,91 @@
+use super::*;
+
+/// The message of the error that reading and checking `text` gives.
+#[track_caller]
+fn message(text: &str) -> String {
+    let result = Config::from_toml(text, "run.toml").and_then(|config| config.validate());
+    result.expect_err("this configuration is wrong").to_string()
+}
+
+#[track_caller]
+fn assert_names(text: &str, parts: &[&str]) {
+    let message = message(text);
+    for part in parts {
+        assert!(message.contains(part), "{part:?} is not in {message:?}");
+    }
+}
+
+#[test]
+fn unknown_keys_name_the_nearest() {
+    assert_names("[model]\nblokcs = [1]", &["run.toml", "model", "blokcs", "blocks"]);
+    assert_names("[optimiser]\nlr = 1.0", &["run.toml", "optimiser", "optimizer"]);
+}
+
+#[test]
+fn values_of_the_wrong_type_name_their_key() {
+    assert_names("[train]\nepochs = \"many\"", &["run.toml", "train.epochs", "many"]);
+    assert_names("[model]\nactivation = \"gelu\"", &["model.activation", "gelu", "elu"]);
+    assert_names("[model]\ncoefficient = \"all\"", &["model.coefficient", "none"]);
+    assert_names("model = 3", &["run.toml", "[model]"]);
+    assert_names("[model", &["run.toml", "TOML"]);
+}
+
+#[test]
+fn values_that_make_no_sense_name_key_value_and_cure() {
+    for (text, parts) in [
+        ("[model]\ncoefficient = 1.5", ["model.coefficient", "1.5", "none"]),
+        ("[model]\ncoefficient = 0", ["model.coefficient", "0", "between 0 and 1"]),
+        ("[model]\nchannels = [32]", ["model.channels", "[32]", "one number for each stage"]),
+        ("[model]\nstrides = [1, 3, 2]", ["model.strides", "3", "squeeze"]),
+        ("[model]\ninput = [3, 30, 30]", ["model.strides[2]", "15x15", "even"]),
+        ("[model]\ninput = [3, 32]", ["model.input", "[3, 32]", "[channels, height, width]"]),
+        ("[model]\npower_iterations = 0", ["model.power_iterations", "0", "at least 1"]),
+        ("[model]\nkind = \"density\"", ["model.injective_padding", "13", "set 0"]),
+        ("[model]\nactivation = \"maxmin\"\nchannels = [32, 65, 128]", ["model.channels", "65", "even"]),
+        ("[model]\nkind = \"density\"\ninjective_padding = 0", ["model.input", "3 channels", "initial_squeeze"]),
+        ("[optimizer]\nlr = -1.0", ["optimizer.lr", "-1", "positive"]),
+        ("[optimizer]\nema = 1.0", ["optimizer.ema", "1", "below 1"]),
+        ("[data]\nbatch = 0", ["data.batch", "0", "at least one"]),
+    ] {
+        assert_names(text, &parts);
+    }
+    let exact =
+        "[model]\nkind = \"density\"\ninjective_padding = 0\ninitial_squeeze = true\n[log_det]\nestimator = \"exact\"";
+    assert_names(exact, &["log_det.estimator", "3072", "series"]);
+}
+
+#[test]
+fn presets_are_valid_and_survive_writing() {
+    for name in Config::preset_names() {
+        let config = Config::preset(name).unwrap();
+        config.validate().unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(Config::from_toml(&config.to_toml(), name).unwrap(), config);
+        assert_eq!(Config::from_json(&config.to_json(), name).unwrap(), config);
+    }
+    assert!(Config::preset("toy-8gausians").unwrap_err().to_string().contains("toy-8gaussians"));
+}
+
+#[test]
+fn set_takes_toml_values_and_bare_words() {
+    let mut config = Config::default();
+    for (key, value) in [
+        ("model.kind", "toy"),
+        ("model.blocks", "[1, 2]"),
+        ("model.coefficient", "none"),
+        ("data.name", "arrays:/tmp/x.safetensors"),
+        ("optimizer.lr", "1"),
+        ("train.seed", "7"),
+    ] {
+        config.set(key, value).unwrap();
+    }
+    assert_eq!(config.model.kind, Kind::Toy);
+    assert_eq!(config.model.blocks, [1, 2]);
+    assert_eq!(config.model.coefficient, None);
+    assert_eq!(config.data.name, "arrays:/tmp/x.safetensors");
+    assert!((config.optimizer.lr - 1.0).abs() < f64::EPSILON);
+    assert_eq!(config.train.seed, 7);
+    for (key, part) in [("epochs", "section.key"), ("train.epoch", "epochs"), ("trian.epochs", "train")] {
+        let message = config.set(key, "1").unwrap_err().to_string();
+        assert!(message.contains(part), "{part:?} is not in {message:?}");
+    }
+}
