@@ -134,3 +134,49 @@ fn matmul_kernels_compute_the_formula() {
         }
     }
 }
+
+/// Every module is valid for naga, within the default limits on workgroups; subgroup operations only where announced.
+#[test]
+fn kernels_are_valid() {
+    let mut launches = Vec::new();
+    for g in geometries() {
+        for role in [Role::Output, Role::InputGrad, Role::WeightGrad] {
+            launches.extend(conv2d_plan::variants(&g, role));
+        }
+    }
+    for transposes in 0..4 {
+        let (transpose_a, transpose_b) = (transposes & 1 != 0, transposes & 2 != 0);
+        launches.extend(matmul_plan::variants(&matmul::Geometry {
+            batch: 1,
+            m: 8,
+            n: 12,
+            k: 16,
+            transpose_a,
+            transpose_b,
+        }));
+    }
+    for launch in launches {
+        let source = raw::link(&launch);
+        let module = naga::front::wgsl::parse_str(&source)
+            .unwrap_or_else(|error| panic!("{}: {}", launch.name, error.emit_to_string(&source)));
+        let capabilities = match launch.subgroup {
+            0 => naga::valid::Capabilities::empty(),
+            _ => naga::valid::Capabilities::SUBGROUP,
+        };
+        let info = naga::valid::Validator::new(naga::valid::ValidationFlags::all(), capabilities)
+            .subgroup_stages(naga::valid::ShaderStages::COMPUTE)
+            .subgroup_operations(naga::valid::SubgroupOperationSet::all())
+            .validate(&module);
+        assert!(info.is_ok(), "{}: {}", launch.name, info.unwrap_err().emit_to_string(&source));
+        let [entry] = module.entry_points.as_slice() else { panic!("{}: one entry point", launch.name) };
+        assert_eq!(entry.name, "main");
+        assert_eq!(entry.workgroup_size.iter().product::<u32>(), launch.workgroup_size, "{}", launch.name);
+        let workgroup: u32 = module
+            .global_variables
+            .iter()
+            .filter(|(_, global)| global.space == naga::AddressSpace::WorkGroup)
+            .map(|(_, global)| module.types[global.ty].inner.size(module.to_ctx()))
+            .sum();
+        assert_eq!(workgroup, launch.workgroup_bytes, "{}", launch.name);
+    }
+}

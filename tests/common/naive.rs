@@ -5,7 +5,7 @@ use iresnet::ops::conv2d::{Geometry, Role};
 use iresnet::ops::matmul;
 
 /// Numbers of elements of x, w and y.
-pub fn conv2d_sizes(g: &Geometry) -> [usize; 3] {
+pub(crate) fn conv2d_sizes(g: &Geometry) -> [usize; 3] {
     [
         g.batch * g.groups * g.in_channels * g.height * g.width,
         g.groups * g.out_channels * g.in_channels * g.kernel[0] * g.kernel[1],
@@ -14,7 +14,7 @@ pub fn conv2d_sizes(g: &Geometry) -> [usize; 3] {
 }
 
 /// The three roles: visits every term of the trilinear form once. Inputs and result are in the order of [`Role`].
-pub fn conv2d(g: &Geometry, role: Role, a: &[f32], b: &[f32]) -> Vec<f64> {
+pub(crate) fn conv2d(g: &Geometry, role: Role, a: &[f32], b: &[f32]) -> Vec<f64> {
     let [nx, nw, ny] = conv2d_sizes(g);
     let mut result = vec![
         0.0;
@@ -62,7 +62,7 @@ pub fn conv2d(g: &Geometry, role: Role, a: &[f32], b: &[f32]) -> Vec<f64> {
 }
 
 /// C = op(A)·op(B), batched.
-pub fn matmul(g: &matmul::Geometry, a: &[f32], b: &[f32]) -> Vec<f64> {
+pub(crate) fn matmul(g: &matmul::Geometry, a: &[f32], b: &[f32]) -> Vec<f64> {
     let mut c = Vec::with_capacity(g.batch * g.m * g.n);
     for n in 0..g.batch {
         for i in 0..g.m {
@@ -83,7 +83,7 @@ pub fn matmul(g: &matmul::Geometry, a: &[f32], b: &[f32]) -> Vec<f64> {
 }
 
 /// Numbers spread over -1..1, the same for the same seed.
-pub fn noise(seed: u64, len: usize) -> Vec<f32> {
+pub(crate) fn noise(seed: u64, len: usize) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     (0..len)
         .map(|_| {

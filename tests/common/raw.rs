@@ -7,9 +7,9 @@ use iresnet::plan::launch::Launch;
 use pollster::block_on;
 
 /// An open device.
-pub struct Gpu {
+pub(crate) struct Gpu {
     /// Name of the adapter.
-    pub name: String,
+    pub(crate) name: String,
     /// Size of its subgroups, zero where it has no subgroup operations or several sizes.
     subgroup: u32,
     device: wgpu::Device,
@@ -17,7 +17,7 @@ pub struct Gpu {
 }
 
 /// One launch of a kernel, ready to be repeated.
-pub struct Job {
+pub(crate) struct Job {
     pipeline: wgpu::ComputePipeline,
     tensors: wgpu::BindGroup,
     grid: wgpu::BindGroup,
@@ -26,7 +26,7 @@ pub struct Job {
 
 /// Opens every adapter of the Vulkan, Metal and DX12 backends with the limits it has to offer, or with the default
 /// limits only.
-pub fn open_all(default_limits: bool) -> Vec<Gpu> {
+pub(crate) fn open_all(default_limits: bool) -> Vec<Gpu> {
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
     let adapters = block_on(instance.enumerate_adapters(wgpu::Backends::PRIMARY));
     adapters
@@ -45,7 +45,7 @@ pub fn open_all(default_limits: bool) -> Vec<Gpu> {
 }
 
 /// The linked module of a launch with an epilogue that only stores.
-pub fn link(launch: &Launch) -> String {
+pub(crate) fn link(launch: &Launch) -> String {
     let mut text: String = launch.constants.iter().map(|(name, v)| format!("const {name}: u32 = {v}u;\n")).collect();
     for file in &launch.files {
         text.push_str(file);
@@ -61,7 +61,7 @@ fn emit(index: u32, value: f32) { out0[index] = value; }
 
 impl Gpu {
     /// Whether the device grants what a kernel asks for.
-    pub fn fits(&self, launch: &Launch) -> bool {
+    pub(crate) fn fits(&self, launch: &Launch) -> bool {
         let limits = self.device.limits();
         (launch.subgroup == 0 || launch.subgroup == self.subgroup)
             && launch.workgroup_bytes <= limits.max_compute_workgroup_storage_size
@@ -69,14 +69,14 @@ impl Gpu {
     }
 
     /// A storage buffer with these contents.
-    pub fn buffer(&self, data: &[f32]) -> wgpu::Buffer {
+    pub(crate) fn buffer(&self, data: &[f32]) -> wgpu::Buffer {
         let buffer = self.empty(data.len());
         self.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(data));
         buffer
     }
 
     /// A storage buffer of so many numbers.
-    pub fn empty(&self, len: usize) -> wgpu::Buffer {
+    pub(crate) fn empty(&self, len: usize) -> wgpu::Buffer {
         self.device.create_buffer(&wgpu::BufferDescriptor {
             label: None,
             size: len as u64 * 4,
@@ -86,7 +86,7 @@ impl Gpu {
     }
 
     /// Compiles a module whose bindings are the given inputs and one output.
-    pub fn job(&self, source: &str, groups: u32, inputs: &[&wgpu::Buffer], output: &wgpu::Buffer) -> Job {
+    pub(crate) fn job(&self, source: &str, groups: u32, inputs: &[&wgpu::Buffer], output: &wgpu::Buffer) -> Job {
         let entry = |binding, ty| wgpu::BindGroupLayoutEntry {
             binding,
             visibility: wgpu::ShaderStages::COMPUTE,
@@ -147,7 +147,7 @@ impl Gpu {
     }
 
     /// Runs a job several times in one submission and waits; returns the time it took.
-    pub fn run(&self, job: &Job, times: u32) -> Duration {
+    pub(crate) fn run(&self, job: &Job, times: u32) -> Duration {
         let start = Instant::now();
         let mut encoder = self.device.create_command_encoder(&Default::default());
         {
@@ -165,7 +165,7 @@ impl Gpu {
     }
 
     /// Contents of a buffer.
-    pub fn read(&self, buffer: &wgpu::Buffer) -> Vec<f32> {
+    pub(crate) fn read(&self, buffer: &wgpu::Buffer) -> Vec<f32> {
         let staging = self.device.create_buffer(&wgpu::BufferDescriptor {
             label: None,
             size: buffer.size(),
