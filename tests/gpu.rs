@@ -36,6 +36,7 @@ fn kernel(label: &str, inputs: usize, len: usize, body: &str) -> Kernel {
     source += include_str!("../shaders/lib/grid.wgsl");
     Kernel {
         label: label.into(),
+        family: label.into(),
         inputs,
         outputs: 1,
         variants: vec![variant("only", &source, len)],

@@ -256,7 +256,7 @@ impl Binder<'_> {
         let tensors = self.tensors(kernel, bindings)?;
         let groups = self.variants[index].groups;
         let guess = || self.gpu.rate().seconds(kernel.flops, kernel.traffic);
-        let seconds = self.tuning.seconds(self.gpu, &kernel.label).unwrap_or_else(guess);
+        let seconds = self.tuning.seconds(self.gpu, &kernel.family).unwrap_or_else(guess);
         let mut parts = parts(groups, seconds, self.gpu.limits().groups_per_axis);
         self.grids.place(&mut parts, groups);
         if let Some(arguments) = arguments {

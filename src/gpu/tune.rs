@@ -2,7 +2,7 @@
 //!
 //! The best tile differs from card to card and from shape to shape, and no model of it is worth having. So each variant
 //! that fits the device runs on scratch memory full of random numbers (zeros would flatter hardware that saves power on
-//! them), and the fastest is kept, in a file if there is one: by adapter, driver and kernel label. A run that must
+//! them), and the fastest is kept, in a file if there is one: by adapter, driver and kernel family. A run that must
 //! repeat its bits pins the choices of its first start with [`Tuning::fixed`].
 
 use std::collections::{BTreeMap, HashSet};
@@ -50,7 +50,7 @@ pub struct Tuning {
     known: Known,
 }
 
-/// Choices by adapter and driver, then by kernel label.
+/// Choices by adapter and driver, then by kernel family.
 type Known = BTreeMap<String, BTreeMap<String, Choice>>;
 
 #[derive(Clone, Debug)]
@@ -66,7 +66,7 @@ impl Tuning {
         Self { mode: Mode::First, known: Known::new() }
     }
 
-    /// No timing: the variant that `choices` (from [`Tuning::choices`]) names for the kernel's label, where it has one
+    /// No timing: the variant that `choices` (from [`Tuning::choices`]) names for the kernel's family, where it has one
     /// that still exists and fits; else the first that fits.
     pub fn fixed(choices: BTreeMap<String, String>) -> Self {
         Self { mode: Mode::Fixed(choices), known: Known::new() }
@@ -110,7 +110,7 @@ impl Tuning {
         self
     }
 
-    /// The names of the variants chosen by timing for `gpu`, by kernel label: what a run folder keeps.
+    /// The names of the variants chosen by timing for `gpu`, by kernel family: what a run folder keeps.
     pub fn choices(&self, gpu: &Gpu) -> BTreeMap<String, String> {
         match &self.mode {
             Mode::First => BTreeMap::new(),
@@ -136,15 +136,15 @@ impl Tuning {
         let mut seen = HashSet::new();
         for (index, kernel) in program.kernels.iter().enumerate() {
             let fitting: Vec<&Variant> = kernel.variants.iter().filter(|variant| fits(gpu, variant)).collect();
-            let known = self.known.get(&key).and_then(|known| known.get(&kernel.label));
+            let known = self.known.get(&key).and_then(|known| known.get(&kernel.family));
             let is_known = known.is_some_and(|choice| fitting.iter().any(|variant| variant.name == choice.variant));
-            if is_known || fitting.len() < 2 || !seen.insert(&kernel.label) || start.elapsed() > budget {
+            if is_known || fitting.len() < 2 || !seen.insert(&kernel.family) || start.elapsed() > budget {
                 continue;
             }
             let Some(bindings) = example(&program.commands, index) else { continue };
             let deadline = start + budget;
             if let Some(choice) = fastest(gpu, kernel, &fitting, bindings, deadline).await? {
-                found.insert(kernel.label.clone(), choice);
+                found.insert(kernel.family.clone(), choice);
             }
         }
         if found.is_empty() {
@@ -172,8 +172,8 @@ impl Tuning {
     pub(super) fn choose<'a>(&self, gpu: &Gpu, kernel: &'a Kernel) -> Result<&'a Variant> {
         let chosen = match &self.mode {
             Mode::First => None,
-            Mode::Fixed(choices) => choices.get(&kernel.label),
-            Mode::Measured { .. } => self.known(gpu, &kernel.label).map(|choice| &choice.variant),
+            Mode::Fixed(choices) => choices.get(&kernel.family),
+            Mode::Measured { .. } => self.known(gpu, &kernel.family).map(|choice| &choice.variant),
         };
         let mut fitting = kernel.variants.iter().filter(|variant| fits(gpu, variant));
         let named = kernel.variants.iter().find(|variant| Some(&variant.name) == chosen && fits(gpu, variant));

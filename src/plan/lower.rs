@@ -436,7 +436,8 @@ impl Lowering<'_> {
     fn push(&mut self, label: String, variants: Vec<Variant>, inputs: Vec<ValueId>, outputs: Vec<ValueId>, flops: u64) {
         let bytes = |id: &ValueId| self.plan.values[*id].shape.bytes();
         let traffic = inputs.iter().chain(&outputs).map(bytes).sum();
-        let kernel = Kernel { label, inputs: inputs.len(), outputs: outputs.len(), variants, flops, traffic };
+        let family = label.split(" + ").next().unwrap_or_default().into();
+        let kernel = Kernel { label, family, inputs: inputs.len(), outputs: outputs.len(), variants, flops, traffic };
         self.plan.steps.push(Step::Kernel { kernel: Arc::new(kernel), inputs, outputs });
     }
 }
@@ -509,6 +510,7 @@ pub(super) fn copy_kernel(len: usize) -> Kernel {
     let source = join(&[("LEN", len), ("WORKGROUP", WORKGROUP)], &[ELEMENTWISE, GRID], store);
     Kernel {
         label: format!("copy [{len}]"),
+        family: format!("copy [{len}]"),
         inputs: 1,
         outputs: 1,
         variants: vec![variant("w64", source, len.div_ceil(WORKGROUP), WORKGROUP, 0)],

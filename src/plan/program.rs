@@ -68,8 +68,10 @@ pub struct Variant {
 /// A distinct piece of GPU code. All variants take the same bindings and compute the same function.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Kernel {
-    /// Name of the op and its shapes, such as `conv2d 64→64 3×3 16×16 n32`; pipeline label and key of the tuning cache.
+    /// Name of the op, its shapes and what is fused behind it, such as `conv2d 64→64 3×3 16×16 n32 + add+6`.
     pub label: String,
+    /// The label without what is fused: kernels of a family share the choice of their variant.
+    pub family: String,
     /// Number of read-only bindings.
     pub inputs: usize,
     /// Number of read-write bindings.

@@ -42,7 +42,7 @@ fn kernel(label: String, launches: Vec<Launch>) -> Kernel {
         }
     };
     let variants = launches.into_iter().map(link).collect();
-    Kernel { label, inputs: 2, outputs: 1, variants, flops: 0, traffic: 0 }
+    Kernel { family: label.clone(), label, inputs: 2, outputs: 1, variants, flops: 0, traffic: 0 }
 }
 
 /// The kernels that launches set to work.
@@ -88,6 +88,7 @@ fn hand_written() -> Vec<Kernel> {
 fn of_the_executor() -> Vec<Kernel> {
     let complete = |name: &str, file: &str, workgroup_size| Kernel {
         label: name.into(),
+        family: name.into(),
         inputs: 1,
         outputs: 1,
         variants: vec![Variant {
