@@ -74,7 +74,7 @@ impl Tuning {
 
     /// Timing, remembered only as long as this value lives.
     pub fn measured() -> Self {
-        Self { mode: Mode::Measured { path: None, budget: Duration::from_secs(30) }, known: Known::new() }
+        Self { mode: Mode::Measured { path: None, budget: Duration::from_secs(10) }, known: Known::new() }
     }
 
     /// Timing, remembered in the JSON file at `path`, which need not exist. A damaged file is ignored with a message on
@@ -85,7 +85,7 @@ impl Tuning {
             eprintln!("note: {}: {message}", path.display());
             Known::new()
         });
-        Self { mode: Mode::Measured { path: Some(path), budget: Duration::from_secs(30) }, known }
+        Self { mode: Mode::Measured { path: Some(path), budget: Duration::from_secs(10) }, known }
     }
 
     /// The user's own tuning file: `iresnet/tuning.json` in the cache folder. `None` where there is none, as in browsers.
@@ -101,7 +101,7 @@ impl Tuning {
         Some(cache?.join("iresnet").join("tuning.json"))
     }
 
-    /// Limits the time that one [`Session::bind`](super::Session::bind) may spend on timing (30 s unless told). What is
+    /// Limits the time that one [`Session::bind`](super::Session::bind) may spend on timing (10 s unless told). What is
     /// not timed by then gets the first variant that fits, and is timed another time.
     pub fn with_budget(mut self, limit: Duration) -> Self {
         if let Mode::Measured { budget, .. } = &mut self.mode {
