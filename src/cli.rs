@@ -18,6 +18,7 @@ pub mod demo;
 pub mod doctor;
 pub mod eval;
 pub mod invert;
+mod model;
 pub mod output;
 mod panics;
 pub mod progress;

@@ -2,13 +2,18 @@
 
 use std::path::PathBuf;
 
-use super::Outcome;
+use super::{Outcome, model, output};
+use crate::data::Split;
+use crate::data::source::Source;
 use crate::error::{Error, Result};
+use crate::eval::{Evaluator, Summary};
+use crate::gpu::block_on;
+use crate::nn;
 
 const EXAMPLES: &str = "\
 Examples:
   iresnet eval runs/a/model.safetensors                   on the test split of the data it was trained on
-  iresnet eval model.safetensors --data fashion-mnist --log-det unbiased --json";
+  iresnet eval model.safetensors --data fashion-mnist --log-det series --json";
 
 /// How the log-determinant is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -17,8 +22,6 @@ pub enum LogDet {
     Exact,
     /// Truncated power series with random probes, as in training.
     Series,
-    /// Power series truncated at random, without bias.
-    Unbiased,
 }
 
 /// Evaluate a model on a data set: loss, bits per dimension, accuracy, as they apply.
@@ -54,6 +57,50 @@ pub struct Args {
 ///
 /// # Errors
 /// Of model file, data and adapter.
-pub fn run(_args: &Args) -> Result<Outcome> {
-    Err(Error::Config("this build cannot evaluate yet".into()))
+pub fn run(args: &Args) -> Result<Outcome> {
+    let summary = block_on(evaluate(args))?;
+    if args.json {
+        output::print_json(&summary);
+        return Ok(Outcome::Done);
+    }
+    output::print(&format!("samples        {}", summary.samples));
+    match (summary.accuracy, summary.bits_per_dim, summary.log_prob) {
+        (Some(accuracy), ..) => {
+            output::print(&format!("accuracy       {:.2} %", 100.0 * accuracy));
+            output::print(&format!("cross-entropy  {:.5} ± {:.5} nats", summary.loss, summary.loss_standard_error));
+        }
+        (_, Some(bits), _) => {
+            output::print(&format!("bits/dim       {bits:.4} ± {:.4}", summary.loss_standard_error));
+        }
+        (.., log_prob) => output::print(&format!(
+            "log-likelihood {:.4} ± {:.4} nats",
+            log_prob.unwrap_or(f64::NAN),
+            summary.loss_standard_error
+        )),
+    }
+    Ok(Outcome::Done)
+}
+
+async fn evaluate(args: &Args) -> Result<Summary> {
+    let (mut network, config) = model::open(&args.model, args.adapter.as_deref()).await?;
+    let split = match args.split.as_str() {
+        "train" => Split::Train,
+        "test" => Split::Test,
+        other => return Err(Error::Config(format!("--split {other}: there are `train` and `test`"))),
+    };
+    let source = Source::open(&config, args.data.as_deref(), split)?;
+    let log_det = match (network.model().training_log_det(), args.log_det) {
+        (None, Some(_)) => {
+            return Err(Error::Config("--log-det: a classifier has no density; leave it away".into()));
+        }
+        (trained, None) => trained,
+        (_, Some(LogDet::Exact)) => Some(nn::LogDet::Exact),
+        (_, Some(LogDet::Series)) => Some(nn::LogDet::Series {
+            terms: config.log_det.terms,
+            samples: config.log_det.samples,
+            probe: config.log_det.probe.distribution(),
+        }),
+    };
+    let evaluator = Evaluator::new(&mut network, config.data.batch, log_det).await?;
+    evaluator.summarize(source.once(evaluator.batch()), config.train.seed).await
 }

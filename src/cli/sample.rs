@@ -2,8 +2,16 @@
 
 use std::path::PathBuf;
 
-use super::Outcome;
-use crate::error::{Error, Result};
+use super::{Outcome, model, output};
+use crate::error::Result;
+use crate::eval::Inverter;
+use crate::gpu::block_on;
+use crate::nn::Stop;
+use crate::picture::{Picture, save_rgb};
+use crate::report::{DensityPanels, grid};
+
+/// When the fixed-point iteration of a block has arrived: well below one grey level of 1/256.
+const STOP: Stop = Stop { tolerance: 1e-5, limit: 100 };
 
 const EXAMPLES: &str = "\
 Examples:
@@ -43,6 +51,29 @@ pub struct Args {
 ///
 /// # Errors
 /// Of model file and adapter; [`Error::Io`] where the picture cannot be written.
-pub fn run(_args: &Args) -> Result<Outcome> {
-    Err(Error::Config("this build cannot sample yet".into()))
+pub fn run(args: &Args) -> Result<Outcome> {
+    block_on(sample(args))?;
+    Ok(Outcome::Done)
+}
+
+async fn sample(args: &Args) -> Result<()> {
+    let (mut network, config) = model::open(&args.model, args.adapter.as_deref()).await?;
+    let count = args.count.max(1);
+    let sampler = Inverter::sampler(&mut network, count, STOP).await?;
+    let drawn = sampler.sample(args.seed, 0, args.temperature as f32).await?;
+    match config.model.input.as_slice() {
+        &[c, h, w] => {
+            let pictures: Vec<Picture> =
+                drawn.x.chunks_exact(c * h * w).map(|image| Picture::new([c, h, w], image.to_vec())).collect();
+            let columns = (count as f64).sqrt().ceil() as usize;
+            save_rgb(&args.output, &grid::samples(&pictures, columns, None))?;
+        }
+        _ => {
+            let points = drawn.x.chunks_exact(2).map(|point| [point[0], point[1]]).collect();
+            DensityPanels::new().scatter(format!("{count} samples"), points).write(&args.output)?;
+        }
+    }
+    let converged = drawn.converged.iter().filter(|&&converged| converged).count();
+    output::print(&format!("{}: {count} samples, {converged} with every block converged", args.output.display()));
+    Ok(())
 }

@@ -1,0 +1,24 @@
+//! What the commands that take a model file share.
+
+use std::path::Path;
+
+use crate::checkpoint::Checkpoint;
+use crate::config::Config;
+use crate::error::Result;
+use crate::gpu::{Gpu, Tuning};
+use crate::network::Network;
+use crate::nn::Model;
+
+/// Reads a model file and puts it on an adapter.
+pub(super) async fn open(path: &Path, adapter: Option<&str>) -> Result<(Network, Config)> {
+    let checkpoint = Checkpoint::load(path)?;
+    let gpu = Gpu::open(adapter).await?;
+    place(&gpu, checkpoint)
+}
+
+/// Puts a model file's contents on a device.
+pub(super) fn place(gpu: &Gpu, checkpoint: Checkpoint) -> Result<(Network, Config)> {
+    let model = Model::new(&checkpoint.config)?;
+    let tuning = Tuning::default_path().map_or_else(Tuning::measured, Tuning::open);
+    Ok((Network::new(gpu, model, &checkpoint.tensors, tuning)?, checkpoint.config))
+}
