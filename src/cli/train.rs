@@ -130,6 +130,10 @@ async fn plan(options: &Options) -> Result<Outcome> {
     output::print(&format!("multiply-adds       {} a sample, forwards", model.multiply_adds()));
     output::print(&format!("operations a step   {:.3e} floating-point operations", program.flops() as f64));
     output::print(&format!("memory              {} for intermediate values", output::bytes(program.scratch_bytes())));
-    output::print(&format!("kernels             {} distinct, {} dispatches a step", program.kernels.len(), program.dispatches()));
+    output::print(&format!(
+        "kernels             {} distinct, {} dispatches a step",
+        program.kernels.len(),
+        program.dispatches()
+    ));
     Ok(Outcome::Done)
 }
