@@ -1,8 +1,8 @@
 //! Model files and checkpoints: one self-contained `.safetensors` file.
 //!
 //! It holds every tensor of the model under its published name, and one metadata entry, `iresnet`, whose JSON gives the
-//! format's version, the resolved configuration, the step, and a BLAKE3 hash of all names, shapes and numbers. A
-//! checkpoint of a run is a model file that also holds the optimizer's state as `optimizer/NAME`. Files are written
+//! format's version, the resolved configuration, the step, and a BLAKE3 hash of all that and of all names, shapes and
+//! numbers. A checkpoint of a run is a model file that also holds the optimizer's state as `optimizer/NAME`. Files are written
 //! beside their place, flushed and renamed, so that a file under its name is always whole.
 
 use std::collections::HashMap;
@@ -44,7 +44,8 @@ struct Header {
 }
 
 impl Checkpoint {
-    /// The file's bytes. Equal contents give equal bytes.
+    /// The file's bytes. Equal contents give equal bytes. [`check`](Self::check) first: [`from_bytes`](Self::from_bytes)
+    /// refuses numbers that are not finite.
     pub fn to_bytes(&self) -> Vec<u8> {
         let header = Header { version: VERSION, step: self.step, hash: self.hash(), config: self.config.clone() };
         let json = serde_json::to_string(&header).expect("a configuration can be written as JSON");
@@ -117,9 +118,6 @@ impl Checkpoint {
             if *tensor.shape() != param.shape {
                 return Err(format!("tensor {name:?} has shape {}, expected {}", tensor.shape(), param.shape));
             }
-            if let Some(at) = tensor.data().iter().position(|x| !x.is_finite()) {
-                return Err(format!("tensor {name:?} holds {} at position {at}", tensor.data()[at]));
-            }
             self.tensors.push((name.clone(), tensor));
         }
         let mut rest: Vec<(String, Tensor)> = given.into_iter().collect();
@@ -128,14 +126,29 @@ impl Checkpoint {
             return Err(format!("tensor {name:?} does not belong to this model"));
         }
         self.tensors.extend(rest);
+        self.check()
+    }
+
+    /// Checks that all numbers are finite.
+    ///
+    /// # Errors
+    /// Where the first that is not stands.
+    pub fn check(&self) -> Result<(), String> {
+        for (name, tensor) in &self.tensors {
+            if let Some(at) = tensor.data().iter().position(|x| !x.is_finite()) {
+                return Err(format!("tensor {name:?} holds {} at position {at}", tensor.data()[at]));
+            }
+        }
         Ok(())
     }
 
-    /// BLAKE3 over names, shapes and numbers of all tensors, in order of their names.
+    /// BLAKE3 over configuration, step, and names, shapes and numbers of all tensors, in order of their names.
     pub fn hash(&self) -> String {
         let mut order: Vec<&(String, Tensor)> = self.tensors.iter().collect();
         order.sort_by(|a, b| a.0.cmp(&b.0));
         let mut hasher = blake3::Hasher::new();
+        hasher.update(self.config.to_json().as_bytes());
+        hasher.update(&self.step.to_le_bytes());
         for (name, tensor) in order {
             hasher.update(name.as_bytes());
             hasher.update(tensor.shape().to_string().as_bytes());

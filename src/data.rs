@@ -66,6 +66,8 @@ pub struct Dataset {
     elements: Elements,
     labels: Arc<[u32]>,
     classes: usize,
+    /// Number of points that count as an epoch of a drawn set.
+    drawn: usize,
 }
 
 /// Samples ready for a network.
@@ -77,7 +79,7 @@ pub struct Batch {
     pub labels: Vec<u32>,
 }
 
-/// Number of points that stand for one epoch of a drawn set.
+/// Number of points that stand for one epoch of a drawn set, unless it is limited.
 const DRAWN_EPOCH: usize = 10_000;
 
 impl Dataset {
@@ -99,6 +101,7 @@ impl Dataset {
             elements: Elements::Bytes(bytes.into()),
             labels: labels.into(),
             classes,
+            drawn: 0,
         }
     }
 
@@ -114,16 +117,16 @@ impl Dataset {
     ) -> Self {
         check(shape, floats.len(), &labels, classes);
         let elements = Elements::Floats(floats.into());
-        Self { name: name.into(), split, shape, elements, labels: labels.into(), classes }
+        Self { name: name.into(), split, shape, elements, labels: labels.into(), classes, drawn: 0 }
     }
 
     /// A two-dimensional set, shape [2, 1, 1]. [`Prepare::batch`] draws fresh points for every training step; a point
-    /// asked for by its index is always the same, so that an evaluation can be repeated. The length, 10,000, is
-    /// only a convention of what an epoch is.
+    /// asked for by its index is always the same, so that an evaluation can be repeated. The length, 10,000 or
+    /// what [`limit`](Self::limit) says, is only a convention of what an epoch is.
     pub fn from_toy(toy: Toy, split: Split) -> Self {
         let name = format!("toy:{}", toy.name());
         let elements = Elements::Drawn(toy);
-        Self { name, split, shape: [2, 1, 1], elements, labels: Arc::new([]), classes: 0 }
+        Self { name, split, shape: [2, 1, 1], elements, labels: Arc::new([]), classes: 0, drawn: DRAWN_EPOCH }
     }
 
     /// The set's name.
@@ -151,7 +154,7 @@ impl Dataset {
         match &self.elements {
             Elements::Bytes(bytes) => bytes.len() / self.dim(),
             Elements::Floats(floats) => floats.len() / self.dim(),
-            Elements::Drawn(_) => DRAWN_EPOCH,
+            Elements::Drawn(_) => self.drawn,
         }
     }
 
@@ -175,16 +178,17 @@ impl Dataset {
         &self.elements
     }
 
-    /// Only the first `len` samples, or all if there are fewer. A drawn set stays as it is.
+    /// Only the first `len` samples, or all if there are fewer. A drawn set has no end: it gets exactly `len`.
     pub fn limit(&self, len: usize) -> Self {
-        let len = len.min(self.len());
-        let elements = match &self.elements {
-            Elements::Bytes(bytes) => Elements::Bytes(bytes[..len * self.dim()].into()),
-            Elements::Floats(floats) => Elements::Floats(floats[..len * self.dim()].into()),
-            Elements::Drawn(toy) => Elements::Drawn(*toy),
-        };
-        let labels = self.labels[..len.min(self.labels.len())].into();
-        Self { name: self.name.clone(), elements, labels, ..*self }
+        let mut limited = self.clone();
+        let cut = len.min(self.len());
+        match &self.elements {
+            Elements::Bytes(bytes) => limited.elements = Elements::Bytes(bytes[..cut * self.dim()].into()),
+            Elements::Floats(floats) => limited.elements = Elements::Floats(floats[..cut * self.dim()].into()),
+            Elements::Drawn(_) => limited.drawn = len,
+        }
+        limited.labels = self.labels[..cut.min(self.labels.len())].into();
+        limited
     }
 
     /// The samples at `indices` without any preparation: bytes as numbers in [0, 1], others as they are.
@@ -292,6 +296,8 @@ mod tests {
         assert_eq!(train.batch(&[5, 6]), train.batch(&[5, 6]));
         assert_ne!(train.batch(&[5]), test.batch(&[5]));
         assert_eq!(train.batch(&[5, 6]).x.shape().extents(), [2, 2, 1, 1]);
+        assert_eq!(train.limit(25_600).len(), 25_600, "a drawn set has no end");
+        assert_eq!(train.limit(7).batch(&[5, 6]), train.batch(&[5, 6]));
     }
 
     #[test]

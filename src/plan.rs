@@ -17,6 +17,8 @@ mod lower;
 pub mod matmul;
 mod memory;
 pub mod program;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;

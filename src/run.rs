@@ -70,11 +70,12 @@ pub async fn train(options: &Options) -> Result<Finished> {
     let test = Source::open(config, None, Split::Test)?;
     let folder = Folder::open(&options.out, options.resume)?;
     let start = match (options.resume, &options.init) {
-        (true, _) => Some(folder.checkpoint()?),
+        (true, _) => Some(folder.checkpoint(config)?),
         (false, Some(path)) => Some(fresh(Checkpoint::load(path)?, config)?),
         (false, None) => None,
     };
     let gpu = Gpu::open(options.adapter.as_deref()).await?;
+    folder.make()?;
     folder.write_config(config)?;
     folder.cut_metrics(start.as_ref().map_or(0, |start| start.step))?;
     let pinned = if options.resume { folder.tuning()? } else { None };

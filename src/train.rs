@@ -225,13 +225,22 @@ impl Trainer {
     /// Everything the run needs to go on from here.
     ///
     /// # Errors
-    /// [`Error::Gpu`] if the device failed.
+    /// [`Error::Gpu`] if the device failed; [`Error::Diverged`] if a number is not finite: what nothing can go on from must
+    /// not replace what something can.
     pub async fn checkpoint(&self) -> Result<Checkpoint> {
         let mut tensors = self.network.download().await?;
         for name in &self.optimizer {
             let data = self.network.memory().read(name).await?;
             tensors.push((format!("{OPTIMIZER}{name}"), Tensor::new([data.len()], data)));
         }
-        Ok(Checkpoint { config: self.config.clone(), step: self.step, tensors })
+        let checkpoint = Checkpoint { config: self.config.clone(), step: self.step, tensors };
+        checkpoint.check().map_err(|problem| {
+            Error::Diverged(format!(
+                "after step {}, {problem}; lower optimizer.lr or set optimizer.clip (for instance 1.0), and resume from the \
+                 last checkpoint",
+                self.step
+            ))
+        })?;
+        Ok(checkpoint)
     }
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::checkpoint::{Checkpoint, write_whole};
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::optim::state_names;
 
 const CONFIG: &str = "config.toml";
 const METRICS: &str = "metrics.jsonl";
@@ -22,11 +23,10 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Makes the folder, or opens it to `resume`.
+    /// The folder at `path`, for a new run or to `resume`. Nothing is written yet: see [`Folder::make`].
     ///
     /// # Errors
-    /// [`Error::Io`] if it cannot be made or written to; [`Error::Config`] if it holds a run already and `resume` is not
-    /// asked for, or holds none and `resume` is.
+    /// [`Error::Config`] if it holds a run already and `resume` is not asked for, or holds none and `resume` is.
     pub fn open(path: &Path, resume: bool) -> Result<Self> {
         let folder = Self { path: path.into() };
         let begun = folder.file(CHECKPOINT).exists();
@@ -42,8 +42,15 @@ impl Folder {
                 path.display()
             )));
         }
-        fs::create_dir_all(path).map_err(|source| Error::Io { path: path.into(), source })?;
         Ok(folder)
+    }
+
+    /// Makes the folder where it is not there.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be made.
+    pub(super) fn make(&self) -> Result<()> {
+        fs::create_dir_all(&self.path).map_err(|source| Error::Io { path: self.path.clone(), source })
     }
 
     /// Where the folder is.
@@ -75,8 +82,24 @@ impl Folder {
         write_whole(&self.file(CONFIG), config.to_toml().as_bytes())
     }
 
-    pub(super) fn checkpoint(&self) -> Result<Checkpoint> {
-        Checkpoint::load(&self.file(CHECKPOINT))
+    /// The checkpoint, to go on from with `config`: learning rates, lengths and intervals may have been changed, the model
+    /// and what the optimizer keeps may not.
+    pub(super) fn checkpoint(&self, config: &Config) -> Result<Checkpoint> {
+        let path = self.file(CHECKPOINT);
+        let checkpoint = Checkpoint::load(&path)?;
+        let same_state = state_names(&checkpoint.config.optimizer) == state_names(&config.optimizer);
+        for (section, same) in
+            [("model", checkpoint.config.model == config.model), ("optimizer", same_state)]
+        {
+            if !same {
+                return Err(Error::Config(format!(
+                    "{}: the run was begun with another [{section}] section; resume with --out and --resume alone, or \
+                     begin another run with another --out (--init starts from a model file)",
+                    path.display()
+                )));
+            }
+        }
+        Ok(checkpoint)
     }
 
     pub(super) fn save(&self, checkpoint: &Checkpoint) -> Result<()> {

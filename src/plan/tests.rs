@@ -1,0 +1,186 @@
+//! Sharing memory changes no result: the program before and after is run on symbols, word by word.
+//!
+//! A kernel's result is the hash of the kernel and of all it reads, so the named tensors hold the same symbols in the end
+//! only if every command read what it was meant to read. Nothing here knows how memory is assigned.
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+
+use super::program::{Binding, BufferKind, Command, Program};
+use super::{Limits, Planner, link, lower, memory};
+use crate::config::{Config, Estimator, Kind, Memory};
+use crate::graph::Graph;
+use crate::nn::{Evaluation, Model, Probes, Stop};
+
+/// Rounds of a loop: the second reads what the first left, the third what the second did.
+const ROUNDS: u32 = 3;
+
+/// The symbol of memory that nothing has written.
+const UNWRITTEN: u64 = 0;
+
+struct Machine<'a> {
+    program: &'a Program,
+    words: Vec<Vec<u64>>,
+}
+
+fn hash(value: impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish().max(1)
+}
+
+impl<'a> Machine<'a> {
+    fn new(program: &'a Program) -> Self {
+        let words = program.buffers.iter().map(|buffer| {
+            let len = buffer.bytes.div_ceil(4);
+            match &buffer.kind {
+                BufferKind::Scratch => vec![UNWRITTEN; len as usize],
+                BufferKind::External(name) => (0..len).map(|word| hash((name, word))).collect(),
+                BufferKind::Constant(numbers) => numbers.iter().map(|x| hash(("constant", x.to_bits()))).collect(),
+            }
+        });
+        Self { program, words: words.collect() }
+    }
+
+    fn range(&mut self, binding: &Binding) -> &mut [u64] {
+        let first = (binding.offset / 4) as usize;
+        &mut self.words[binding.buffer][first..first + (binding.bytes / 4) as usize]
+    }
+
+    fn read(&mut self, binding: &Binding, by: &str) -> Vec<u64> {
+        let words = self.range(binding).to_vec();
+        assert!(!words.contains(&UNWRITTEN), "{by} reads of {binding:?} what nothing has written");
+        words
+    }
+
+    fn run(&mut self, commands: &[Command]) {
+        let program = self.program;
+        for command in commands {
+            match command {
+                Command::Dispatch { kernel, bindings } => {
+                    let code = &program.kernels[*kernel];
+                    let (inputs, outputs) = bindings.split_at(code.inputs);
+                    for output in outputs {
+                        let apart = |other: &&Binding| other.buffer == output.buffer;
+                        let shared = bindings.iter().filter(apart).count();
+                        assert_eq!(shared, 1, "{}: a device refuses to write a buffer bound twice", code.label);
+                    }
+                    let read: Vec<Vec<u64>> = inputs.iter().map(|input| self.read(input, &code.label)).collect();
+                    let result = hash((kernel, read));
+                    for (number, output) in outputs.iter().enumerate() {
+                        let words = self.range(output);
+                        (0..).zip(words).for_each(|(place, word): (usize, _)| *word = hash((result, number, place)));
+                    }
+                }
+                Command::Copy { from, to } => {
+                    let words = self.read(from, "a copy");
+                    self.range(to).copy_from_slice(&words);
+                }
+                Command::Loop { body, limit, flag } => {
+                    for _ in 0..ROUNDS.min(*limit) {
+                        self.run(body);
+                        self.read(flag, "a loop");
+                    }
+                }
+            }
+        }
+    }
+
+    /// What the named tensors hold.
+    fn named(self) -> Vec<(String, Vec<u64>)> {
+        let named = self.program.buffers.iter().zip(self.words).filter_map(|(buffer, words)| match &buffer.kind {
+            BufferKind::External(name) => Some((name.clone(), words)),
+            _ => None,
+        });
+        named.collect()
+    }
+}
+
+fn results(program: &Program) -> Vec<(String, Vec<u64>)> {
+    let mut machine = Machine::new(program);
+    machine.run(&program.commands);
+    machine.named()
+}
+
+/// Checks `graph`; gives the bytes of scratch memory before and after sharing.
+fn check(name: &str, graph: &Graph) -> [u64; 2] {
+    let plan = lower::lower(&mut Planner::new(Limits::default()), name, graph);
+    let named = |list: &[(String, crate::graph::NodeId)]| {
+        list.iter().map(|(name, id)| (name.clone(), graph.shape(*id).clone())).collect::<Vec<_>>()
+    };
+    let linked = link::link(name, &plan, &named(graph.inputs()), &named(graph.outputs()));
+    let shared = memory::assign(linked.clone());
+    for ((tensor, before), (other, after)) in results(&linked).into_iter().zip(results(&shared)) {
+        assert_eq!(tensor, other);
+        assert!(before == after, "{name}: sharing memory changes {tensor:?}\n{shared}");
+    }
+    [linked.scratch_bytes(), shared.scratch_bytes()]
+}
+
+fn model(kind: Kind, memory: Memory) -> Model {
+    let mut config = Config::default();
+    config.model.kind = kind;
+    config.model.input = vec![1, 8, 8];
+    config.model.blocks = vec![3, 2];
+    config.model.strides = vec![1, 2];
+    config.model.channels = vec![4, 6];
+    config.model.injective_padding = if kind == Kind::Classifier { 3 } else { 0 };
+    config.model.initial_squeeze = kind == Kind::Density;
+    config.model.classes = 3;
+    config.log_det.terms = 3;
+    config.log_det.samples = 2;
+    config.train.memory = memory;
+    if kind == Kind::Toy {
+        config.model.input = vec![2];
+        config.model.hidden_layers = 2;
+        config.model.strides = vec![1, 1];
+        config.log_det.estimator = Estimator::Exact;
+    }
+    Model::new(&config).unwrap()
+}
+
+#[test]
+fn sharing_memory_changes_no_result() {
+    for kind in [Kind::Classifier, Kind::Density, Kind::Toy] {
+        for memory in [Memory::Store, Memory::Checkpoint] {
+            let model = model(kind, memory);
+            let [before, after] = check(&format!("{kind:?} gradient"), &model.gradient_graph(2, Probes::Keys));
+            assert!(after < before, "{kind:?}: {before} bytes became {after}");
+        }
+        let model = model(kind, Memory::Store);
+        let evaluation =
+            Evaluation { log_det: model.training_log_det(), probes: Probes::Keys, labels: kind == Kind::Classifier };
+        check(&format!("{kind:?} evaluation"), &model.eval_graph(2, &evaluation).unwrap());
+        check(&format!("{kind:?} initialisation"), &model.init_graph(2));
+        check(&format!("{kind:?} tightening"), &model.tighten_graph(1e-3, 50).unwrap());
+        check(&format!("{kind:?} inversion"), &model.inverse_graph(2, Stop::default()));
+        if kind != Kind::Classifier {
+            check(&format!("{kind:?} sampling"), &model.sample_graph(2, Stop::default()));
+        }
+    }
+}
+
+/// The machine above tells a program apart from the same one with two values in one place.
+#[test]
+fn a_value_overwritten_too_early_is_noticed() {
+    let mut g = Graph::new();
+    let x = g.input("x", [1, 4, 4]);
+    let products = [(false, false), (false, true), (true, false)].map(|(a, b)| g.matmul(x, x, a, b));
+    let last = g.matmul(products[0], products[1], false, false);
+    let last = g.matmul(last, products[2], false, false);
+    g.output("y", last);
+    let program = super::compile("products", &g, &Limits::default()).unwrap();
+    let scratch = |index: &usize| program.buffers[*index].kind == BufferKind::Scratch;
+    let slots: Vec<usize> = (0..program.buffers.len()).filter(scratch).collect();
+    assert!(slots.len() >= 3, "{program}");
+    let mut merged = program.clone();
+    for command in &mut merged.commands {
+        if let Command::Dispatch { bindings, .. } = command {
+            for binding in bindings.iter_mut().filter(|binding| binding.buffer == slots[0]) {
+                binding.buffer = slots[1];
+            }
+        }
+    }
+    assert_eq!(results(&program), results(&program));
+    assert_ne!(results(&program), results(&merged));
+}

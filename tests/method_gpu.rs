@@ -1,0 +1,194 @@
+//! The method on every adapter: loss and gradients as the interpreter has them, log-determinants, inverses.
+
+mod common;
+#[path = "common/compare.rs"]
+#[allow(dead_code, reason = "shared with the gradient tests, which use more of it")]
+mod compare;
+#[path = "common/fixture.rs"]
+#[allow(dead_code, reason = "shared with the reference tests, which use more of it")]
+mod fixture;
+
+use common::on_every_adapter;
+use compare::rounded;
+use fixture::Tensors;
+use iresnet::config::{Config, Estimator, Kind};
+use iresnet::gpu::{Gpu, Tuning};
+use iresnet::graph::Graph;
+use iresnet::interpret::Array;
+use iresnet::network;
+use iresnet::nn::{Evaluation, LogDet, Model, Probes, Stop, param};
+use iresnet::random::{Distribution, Key};
+use iresnet::shape::Shape;
+
+/// Relative error of losses and gradients: f32 keeps seven digits, a gradient through a power series loses up to three.
+const TOLERANCE: f64 = 1e-4;
+/// A gradient so much smaller than the largest of the model is what is left of sums that cancel: it is compared as if it
+/// were this part of the largest.
+const NEGLIGIBLE: f64 = 1e-2;
+/// Largest error of an element after there and back: numbers of about one, rounded at each of some hundred operations.
+const ROUND_TRIP: f64 = 1e-5;
+/// Samples in a batch: not a multiple of anything.
+const BATCH: usize = 3;
+
+fn normal(shape: impl Into<Shape>, stream: u32) -> Array {
+    let shape = shape.into();
+    let data = (0..shape.len()).map(|i| Distribution::Normal.draw(Key::new(5, 0, stream), i as u32)).collect();
+    Array::new(shape, data)
+}
+
+/// A small model and its values: norms that bind, ActNorm set from data.
+fn model(kind: Kind) -> (Model, Tensors) {
+    let mut config = Config::default();
+    config.model.kind = kind;
+    config.model.input = vec![2, 4, 4];
+    config.model.blocks = vec![1, 1];
+    config.model.strides = vec![1, 2];
+    config.model.channels = vec![4, 5];
+    config.model.injective_padding = if kind == Kind::Classifier { 2 } else { 0 };
+    config.model.coefficient = Some(0.8);
+    config.model.classes = 3;
+    config.log_det.terms = 4;
+    if kind == Kind::Toy {
+        config.model.input = vec![3];
+        config.model.strides = vec![1, 1];
+        config.model.hidden_layers = 1;
+        config.log_det.estimator = Estimator::Exact;
+    }
+    let model = Model::new(&config).unwrap();
+    let mut values = Tensors::default();
+    for (name, tensor) in param::initialize(model.params(), 3) {
+        let data = tensor.data().iter().map(|&value| f64::from(value) * if name.contains("weight_orig") { 3.0 } else { 1.0 });
+        values = values.with(&name, Array::new(tensor.shape(), data.collect()));
+    }
+    values.update(&fixture::run(&model.tighten_graph(1e-6, 1000).unwrap(), &values));
+    let x = normal(batched(&model, 8), 1);
+    values.update(&fixture::run(&model.init_graph(8), &values.clone().with("x", x)));
+    (model, values)
+}
+
+fn batched(model: &Model, n: usize) -> Vec<usize> {
+    [&[n], &model.config().model.input[..]].concat()
+}
+
+/// Values with samples, labels and keys.
+fn inputs(model: &Model, values: &Tensors, log_det: Option<&LogDet>) -> Tensors {
+    let streams = model.streams(log_det);
+    let keys = network::keys(9, 7, streams).iter().map(|&x| f64::from(x)).collect();
+    let labels = (0..BATCH).map(|sample| (sample % 3) as f64).collect();
+    let values = values.clone().with("x", normal(batched(model, BATCH), 2));
+    let values = values.with("labels", Array::new([BATCH], labels));
+    if streams == 0 { values } else { values.with("keys", Array::new([streams, iresnet::nn::KEY_WIDTH], keys)) }
+}
+
+/// Outputs on `gpu`, by name.
+fn on(gpu: &Gpu, graph: &Graph, inputs: &Tensors) -> Tensors {
+    let values: Vec<Array> = graph.inputs().iter().map(|(name, _)| inputs.get(name).clone()).collect();
+    let found = compare::run(gpu, graph, &values, &mut Tuning::first());
+    let mut outputs = Tensors::default();
+    for ((name, id), found) in graph.outputs().iter().zip(found) {
+        outputs = outputs.with(name, Array::new(graph.shape(*id), found.into_iter().map(f64::from).collect()));
+    }
+    outputs
+}
+
+/// Outputs by the interpreter, from inputs as a GPU sees them.
+fn wanted(graph: &Graph, inputs: &Tensors) -> Tensors {
+    let mut seen = inputs.clone();
+    for (_, value) in &mut seen.0 {
+        *value = rounded(std::slice::from_ref(value)).remove(0);
+    }
+    fixture::run(graph, &seen)
+}
+
+fn norm(array: &Array) -> f64 {
+    array.data().iter().map(|x| x * x).sum::<f64>().sqrt()
+}
+
+#[track_caller]
+fn assert_agree(what: &str, found: &Tensors, wanted: &Tensors) {
+    let gradients = wanted.0.iter().filter(|(name, _)| name.starts_with("grad/"));
+    let largest = gradients.map(|(_, gradient)| norm(gradient)).fold(0.0, f64::max);
+    for (name, wanted) in &wanted.0 {
+        let found = found.get(name);
+        let difference: Vec<f64> = wanted.data().iter().zip(found.data()).map(|(a, b)| a - b).collect();
+        let floor = if name.starts_with("grad/") { NEGLIGIBLE * largest } else { 1e-30 };
+        let error = norm(&Array::new(wanted.shape(), difference)) / norm(wanted).max(floor);
+        assert!(error <= TOLERANCE, "{what}: {name} is off by {error:.1e} of {:.3e}", norm(wanted));
+    }
+}
+
+#[test]
+fn losses_and_gradients_are_those_of_the_interpreter() {
+    let cases = [Kind::Classifier, Kind::Density, Kind::Toy].map(|kind| {
+        let (model, values) = model(kind);
+        let graph = model.gradient_graph(BATCH, Probes::Keys);
+        let inputs = inputs(&model, &values, model.training_log_det().as_ref());
+        let wanted = wanted(&graph, &inputs);
+        let gradients = wanted.0.iter().filter(|(name, value)| name.starts_with("grad/") && norm(value) > 0.0).count();
+        assert!(gradients >= 10, "{gradients} gradients of {kind:?} are not zero");
+        (kind, graph, inputs, wanted)
+    });
+    on_every_adapter(|gpu| {
+        for (kind, graph, inputs, wanted) in &cases {
+            assert_agree(&format!("{kind:?} on {}", gpu.info()), &on(gpu, graph, inputs), wanted);
+        }
+    });
+}
+
+#[test]
+fn log_determinants_by_series_and_exactly() {
+    let series = LogDet::Series { terms: 40, samples: 2, probe: Distribution::Rademacher };
+    let (toy, values) = model(Kind::Toy);
+    let (density, images) = model(Kind::Density);
+    let cases = [
+        ("exact", &toy, &values, LogDet::Exact),
+        ("series", &toy, &values, series.clone()),
+        ("series of images", &density, &images, series),
+    ];
+    let cases = cases.map(|(name, model, values, log_det)| {
+        let inputs = inputs(model, values, Some(&log_det));
+        let evaluation = Evaluation { log_det: Some(log_det), probes: Probes::Keys, labels: false };
+        let graph = model.eval_graph(BATCH, &evaluation).unwrap();
+        let wanted = wanted(&graph, &inputs);
+        (name, graph, inputs, wanted)
+    });
+    on_every_adapter(|gpu| {
+        for (name, graph, inputs, wanted) in &cases {
+            assert_agree(&format!("{name} on {}", gpu.info()), &on(gpu, graph, inputs), wanted);
+        }
+    });
+}
+
+#[test]
+fn inverses_give_back_what_went_in_and_say_how_well() {
+    let stop = Stop { tolerance: 1e-7, limit: 100 };
+    let cases = [Kind::Density, Kind::Toy].map(|kind| {
+        let (model, values) = model(kind);
+        let inputs = inputs(&model, &values, None);
+        let forward = model.eval_graph(BATCH, &Evaluation::default()).unwrap();
+        (kind, forward, model.inverse_graph(BATCH, stop), model.inverse_graph(BATCH, Stop { limit: 2, ..stop }), inputs)
+    });
+    on_every_adapter(|gpu| {
+        for (kind, forward, inverse, hasty, inputs) in &cases {
+            let what = format!("{kind:?} on {}", gpu.info());
+            let z = on(gpu, forward, inputs).get("z").clone();
+            let inputs = inputs.clone().with("z", z);
+            let found = on(gpu, inverse, &inputs);
+            let (x, back) = (inputs.get("x"), found.get("x"));
+            let error = x.data().iter().zip(back.data()).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+            assert!(error < ROUND_TRIP, "{what}: an element is off by {error:.1e}");
+            for name in ["iterations", "residual", "converged"] {
+                assert_eq!(found.get(name).shape().extents(), [BATCH], "{what}: {name} of each sample");
+            }
+            assert!(found.get("converged").data().iter().all(|&x| x == 1.0), "{what}: {:?}", found.get("converged"));
+            assert!(found.get("residual").data().iter().all(|&x| (0.0..=stop.tolerance as f32 as f64).contains(&x)), "{what}");
+            let rounds = found.get("iterations").data();
+            assert!(rounds.iter().all(|&n| n.fract() == 0.0 && n > 4.0 && n < 2.0 * 100.0), "{what}: {rounds:?} iterations");
+
+            let found = on(gpu, hasty, &inputs);
+            assert_eq!(found.get("iterations").data(), [4.0; BATCH], "{what}: two iterations in each of two blocks");
+            assert!(found.get("converged").data().iter().all(|&x| x == 0.0), "{what}: two iterations are too few");
+            assert!(found.get("residual").data().iter().all(|&x| x > stop.tolerance), "{what}");
+        }
+    });
+}

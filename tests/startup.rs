@@ -1,0 +1,89 @@
+//! Start-up does not grow with depth: what is compiled depends on the distinct shapes of a network, not on its blocks.
+//!
+//! Counts are asserted, times only printed: a busy machine must not fail a test. `cargo run --release --example startup`
+//! measures the whole way to a bound session.
+
+use std::collections::HashSet;
+use std::time::Instant;
+
+use iresnet::config::{Config, Estimator, Kind};
+use iresnet::graph::Graph;
+use iresnet::nn::{Model, Probes, Stop};
+use iresnet::plan::program::Program;
+use iresnet::plan::{self, Limits};
+
+/// A deep network may need a few kernels more than a shallow one: sums over all its blocks take more operands.
+const MORE_KERNELS: f64 = 1.1;
+
+/// Blocks of each stage: 6 and 54 in all.
+const DEPTHS: [usize; 2] = [2, 18];
+
+fn model(kind: Kind, blocks: usize) -> Model {
+    let mut config = Config::default();
+    config.model.kind = kind;
+    config.model.blocks = vec![blocks; 3];
+    config.log_det.estimator = Estimator::Series;
+    if kind == Kind::Density {
+        config.model.injective_padding = 0;
+        config.model.initial_squeeze = true;
+        config.model.strides = vec![1, 2, 2];
+        config.model.channels = vec![32, 32, 32];
+    }
+    Model::new(&config).unwrap()
+}
+
+fn compile(name: &str, graph: &Graph) -> Program {
+    plan::compile(name, graph, &Limits::default()).unwrap()
+}
+
+/// Distinct modules, each of which becomes a pipeline.
+fn pipelines(program: &Program) -> usize {
+    program.kernels.iter().map(|kernel| &kernel.variants[0].source).collect::<HashSet<_>>().len()
+}
+
+fn assert_depth_is_free(name: &str, graph: impl Fn(usize) -> Graph) {
+    let [shallow, deep] = DEPTHS.map(|blocks| {
+        let begun = Instant::now();
+        let graph = graph(blocks);
+        let built = begun.elapsed();
+        let program = compile(name, &graph);
+        println!(
+            "{name}, {} blocks: graph {built:?}, plan {:?}, {} kernels, {} pipelines, {} commands, {} buffers",
+            3 * blocks,
+            begun.elapsed() - built,
+            program.kernels.len(),
+            pipelines(&program),
+            program.commands.len(),
+            program.buffers.len()
+        );
+        program
+    });
+    assert!(deep.commands.len() > 6 * shallow.commands.len(), "{name}: the deep network does more");
+    let most = |count: usize| (MORE_KERNELS * count as f64).ceil() as usize;
+    assert!(
+        deep.kernels.len() <= most(shallow.kernels.len()) && pipelines(&deep) <= most(pipelines(&shallow)),
+        "{name}: {} kernels and {} pipelines became {} and {}",
+        shallow.kernels.len(),
+        pipelines(&shallow),
+        deep.kernels.len(),
+        pipelines(&deep)
+    );
+}
+
+#[test]
+fn training_a_classifier_compiles_the_same_whatever_its_depth() {
+    assert_depth_is_free("classifier gradient", |blocks| model(Kind::Classifier, blocks).gradient_graph(16, Probes::Keys));
+}
+
+#[test]
+fn training_a_density_compiles_the_same_whatever_its_depth() {
+    assert_depth_is_free("density gradient", |blocks| model(Kind::Density, blocks).gradient_graph(16, Probes::Keys));
+}
+
+#[test]
+fn inverting_and_initialising_compile_the_same_whatever_the_depth() {
+    let stop = Stop { tolerance: 1e-6, limit: 50 };
+    assert_depth_is_free("inverse", |blocks| model(Kind::Density, blocks).inverse_graph(16, stop));
+    assert_depth_is_free("initialise", |blocks| model(Kind::Classifier, blocks).init_graph(64));
+    assert_depth_is_free("tighten", |blocks| model(Kind::Classifier, blocks).tighten_graph(1e-3, 50).unwrap());
+}
