@@ -46,7 +46,10 @@ fn with_data(spoil: impl Fn(&Path)) -> (i32, String) {
     let output = command.env("IRESNET_DATA", place.path("sets")).output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(!stderr.contains("panicked"), "{stderr}");
-    assert!(output.status.success() || !place.path("run").exists(), "nothing is written before the data are known good");
+    assert!(
+        output.status.success() || !place.path("run").exists(),
+        "nothing is written before the data are known good"
+    );
     (output.status.code().unwrap(), stderr)
 }
 
