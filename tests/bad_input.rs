@@ -46,7 +46,10 @@ fn with_data(spoil: impl Fn(&Path)) -> (i32, String) {
     let output = command.env("IRESNET_DATA", place.path("sets")).output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(!stderr.contains("panicked"), "{stderr}");
-    assert!(output.status.success() || !place.path("run").exists(), "nothing is written before the data are known good");
+    assert!(
+        output.status.success() || !place.path("run").exists(),
+        "nothing is written before the data are known good"
+    );
     (output.status.code().unwrap(), stderr)
 }
 
@@ -66,14 +69,16 @@ fn damaged_data_are_3() {
         (&|folder| rewrite(folder, IMAGES, &|bytes| bytes.truncate(9)), &[IMAGES]),
         (&|folder| rewrite(folder, IMAGES, &Vec::clear), &[IMAGES]),
         (
-            &|folder| drop(std::fs::copy(folder.join("train-labels-idx1-ubyte"), folder.join(IMAGES)).unwrap()),
+            &|folder| {
+                std::fs::copy(folder.join("train-labels-idx1-ubyte"), folder.join(IMAGES)).unwrap();
+            },
             &[IMAGES, "labels"],
         ),
         (
             &|folder| rewrite(folder, "train-labels-idx1-ubyte", &|bytes| bytes[8 + 3] = 77),
             &["train-labels-idx1-ubyte", "label 77 of image 3"],
         ),
-        (&|folder| drop(std::fs::write(folder.join(IMAGES), idx(&[30, 28, 28], |_| 0)).unwrap()), &["40 labels", "30"]),
+        (&|folder| std::fs::write(folder.join(IMAGES), idx(&[30, 28, 28], |_| 0)).unwrap(), &["40 labels", "30"]),
         (
             &|folder| std::fs::remove_file(folder.join("t10k-labels-idx1-ubyte")).unwrap(),
             &["t10k-labels-idx1-ubyte", "IRESNET_DATA"],

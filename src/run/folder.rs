@@ -23,7 +23,7 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// The folder at `path`, for a new run or to `resume`. Nothing is written yet: see [`Folder::make`].
+    /// The folder at `path`, for a new run or to `resume`. Nothing is written yet: see `Folder::make`.
     ///
     /// # Errors
     /// [`Error::Config`] if it holds a run already and `resume` is not asked for, or holds none and `resume` is.
@@ -88,9 +88,7 @@ impl Folder {
         let path = self.file(CHECKPOINT);
         let checkpoint = Checkpoint::load(&path)?;
         let same_state = state_names(&checkpoint.config.optimizer) == state_names(&config.optimizer);
-        for (section, same) in
-            [("model", checkpoint.config.model == config.model), ("optimizer", same_state)]
-        {
+        for (section, same) in [("model", checkpoint.config.model == config.model), ("optimizer", same_state)] {
             if !same {
                 return Err(Error::Config(format!(
                     "{}: the run was begun with another [{section}] section; resume with --out and --resume alone, or \
