@@ -29,7 +29,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let graph = network.model().gradient_graph(config.data.batch, Probes::Keys);
         let begun = std::time::Instant::now();
         let task = network.task("gradient", &graph).await?;
-        println!("{} dispatches, bound in {:.2} s on {}", task.session().dispatches(), begun.elapsed().as_secs_f64(), gpu.info());
+        println!(
+            "{} dispatches, bound in {:.2} s on {}",
+            task.session().dispatches(),
+            begun.elapsed().as_secs_f64(),
+            gpu.info()
+        );
         let x = Key::new(1, 0, 0).normals(config.data.batch * network.model().input_len());
         task.write("x", &x);
         for _ in 0..3 {

@@ -184,10 +184,8 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Model`] if it cannot be read or is not what it should be: see [`Checkpoint::from_bytes`].
     pub fn load(path: &Path) -> Result<Self> {
-        let bytes = std::fs::read(path).map_err(|error| Error::Model {
-            path: path.into(),
-            problem: format!("cannot be read: {error}"),
-        })?;
+        let bytes = std::fs::read(path)
+            .map_err(|error| Error::Model { path: path.into(), problem: format!("cannot be read: {error}") })?;
         Self::from_bytes(&bytes, path)
     }
 }

@@ -197,7 +197,7 @@ impl Default for LogDetConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DataConfig {
-    /// `mnist`, `fashion-mnist`, `cifar10`, `cifar100`, `toy:NAME`, `folder:DIR` or `arrays:FILE`.
+    /// A set that `iresnet data list` lists: `fashion-mnist`, `fashion-mnist-mini`, `mnist` or `toy:NAME`.
     pub name: String,
     /// Samples in a training step.
     pub batch: usize,

@@ -1,6 +1,6 @@
 //! Data: image sets, two-dimensional sets, and what happens to them before they enter a network.
 //!
-//! * [`catalogue`]: which sets there are, where their files are looked for, reading and verifying them
+//! * [`mod@catalogue`]: which sets there are, where their files are looked for, reading and verifying them
 //! * [`idx`]: the file format of MNIST and Fashion-MNIST
 //! * [`toy`]: samplers of two-dimensional densities
 //! * [`batches`]: which images make up the batch of a step

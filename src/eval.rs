@@ -45,8 +45,7 @@ impl Evaluator {
         let kind = network.model().config().model.kind;
         let labels = kind == Kind::Classifier;
         let streams = network.model().streams(log_det.as_ref());
-        let graph =
-            network.model().eval_graph(batch, &Evaluation { log_det, probes: Probes::Keys, labels })?;
+        let graph = network.model().eval_graph(batch, &Evaluation { log_det, probes: Probes::Keys, labels })?;
         let task = network.task("evaluation", &graph).await?;
         Ok(Self { task, batch, streams, kind })
     }

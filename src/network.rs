@@ -97,8 +97,7 @@ impl Network {
     /// # Errors
     /// [`Error::Gpu`] if the device failed.
     pub async fn download(&self) -> Result<Vec<(String, Tensor)>> {
-        let reads: Vec<Read> =
-            self.model.params().iter().map(|param| self.memory.start_read(&param.name)).collect();
+        let reads: Vec<Read> = self.model.params().iter().map(|param| self.memory.start_read(&param.name)).collect();
         let mut tensors = Vec::with_capacity(reads.len());
         for (param, read) in self.model.params().iter().zip(reads) {
             tensors.push((param.name.clone(), Tensor::new(param.shape.clone(), read.await?)));
@@ -167,5 +166,8 @@ pub fn keys(seed: u64, step: u32, streams: usize) -> Vec<f32> {
 
 /// An error for a model that cannot do what is asked of it.
 pub fn unsupported(model: &Model, what: &str) -> Error {
-    Error::Config(format!("{what} needs another kind of model; this one has model.kind = {:?}", model.config().model.kind))
+    Error::Config(format!(
+        "{what} needs another kind of model; this one has model.kind = {:?}",
+        model.config().model.kind
+    ))
 }

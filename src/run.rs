@@ -107,7 +107,8 @@ pub async fn train(options: &Options) -> Result<Finished> {
 fn fresh(mut checkpoint: Checkpoint, config: &Config) -> Result<Checkpoint> {
     if checkpoint.config.model != config.model {
         return Err(Error::Config(
-            "--init needs a model file with the same [model] section as this configuration; see `iresnet inspect`".into(),
+            "--init needs a model file with the same [model] section as this configuration; see `iresnet inspect`"
+                .into(),
         ));
     }
     checkpoint = checkpoint.model_only();

@@ -14,7 +14,13 @@ impl Tensor {
     #[track_caller]
     pub fn new(shape: impl Into<Shape>, data: Vec<f32>) -> Self {
         let shape = shape.into();
-        assert_eq!(shape.len(), data.len(), "tensor of shape {shape} needs {} elements, got {}", shape.len(), data.len());
+        assert_eq!(
+            shape.len(),
+            data.len(),
+            "tensor of shape {shape} needs {} elements, got {}",
+            shape.len(),
+            data.len()
+        );
         Self { shape, data }
     }
 

@@ -76,9 +76,11 @@ fn determinant(mut matrix: Vec<Vec<f64>>) -> f64 {
         }
         determinant *= matrix[k][k];
         for i in k + 1..n {
-            let factor = matrix[i][k] / matrix[k][k];
-            for j in k..n {
-                matrix[i][j] -= factor * matrix[k][j];
+            let (upper, lower) = matrix.split_at_mut(i);
+            let (pivot, row) = (&upper[k], &mut lower[0]);
+            let factor = row[k] / pivot[k];
+            for (value, above) in row[k..].iter_mut().zip(&pivot[k..]) {
+                *value -= factor * above;
             }
         }
     }

@@ -15,9 +15,7 @@ use crate::network::Network;
 use crate::nn::Stop;
 use crate::picture::{Picture, save_rgb};
 use crate::report::density::cell_centres;
-use crate::report::{
-    Axis, Chart, DensityPanels, ImageGrid, Metrics, Report, Section, Series, Table, brief, grid,
-};
+use crate::report::{Axis, Chart, DensityPanels, ImageGrid, Metrics, Report, Section, Series, Table, brief, grid};
 use crate::run::{self, Options};
 
 const EXAMPLES: &str = "\
@@ -54,7 +52,12 @@ const PARTS: [Part; 4] = [
     Part {
         name: "classifier",
         preset: "fashion-mnist-small",
-        set: &[("data.name", "fashion-mnist-mini"), ("data.batch", "50"), ("train.epochs", "8"), ("train.init_batch", "500")],
+        set: &[
+            ("data.name", "fashion-mnist-mini"),
+            ("data.batch", "50"),
+            ("train.epochs", "8"),
+            ("train.init_batch", "500"),
+        ],
     },
     Part {
         name: "unconstrained",
@@ -70,7 +73,12 @@ const PARTS: [Part; 4] = [
     Part {
         name: "density",
         preset: "fashion-mnist-small-density",
-        set: &[("data.name", "fashion-mnist-mini"), ("data.batch", "50"), ("train.epochs", "8"), ("train.init_batch", "500")],
+        set: &[
+            ("data.name", "fashion-mnist-mini"),
+            ("data.batch", "50"),
+            ("train.epochs", "8"),
+            ("train.init_batch", "500"),
+        ],
     },
     Part { name: "toy", preset: "toy-8gaussians", set: &[("train.epochs", "12")] },
 ];
@@ -183,9 +191,10 @@ impl Demo<'_> {
         let accuracy = Chart::new("Accuracy on 500 test images", steps(), Axis::linear("accuracy").range(0.0, 1.0))
             .series(Series::new("c = 0.9", constrained.evaluation("test", "accuracy")))
             .series(Series::new("unconstrained", unconstrained.evaluation("test", "accuracy")));
-        let bits = Chart::new("Density model of images", steps(), Axis::linear("negative log-likelihood").unit("bits/dim"))
-            .series(Series::new("training", images.training("loss")).smoothed(15.0))
-            .series(Series::new("test", images.evaluation("test", "bits_per_dim")));
+        let bits =
+            Chart::new("Density model of images", steps(), Axis::linear("negative log-likelihood").unit("bits/dim"))
+                .series(Series::new("training", images.training("loss")).smoothed(15.0))
+                .series(Series::new("test", images.evaluation("test", "bits_per_dim")));
         for (chart, stem) in [(&losses, "loss"), (&accuracy, "accuracy"), (&bits, "bits-per-dim")] {
             chart.write(&self.args.out, stem)?;
         }
@@ -233,8 +242,7 @@ impl Demo<'_> {
             let mut grid = ImageGrid::new().row("original", pictures(&x));
             let mut points = Vec::new();
             for count in ITERATIONS {
-                let inverter =
-                    Inverter::new(&mut part.network, IMAGES, Stop { tolerance: 0.0, limit: count }).await?;
+                let inverter = Inverter::new(&mut part.network, IMAGES, Stop { tolerance: 0.0, limit: count }).await?;
                 let back = inverter.invert(&z).await?;
                 let errors: Vec<f64> = x
                     .chunks_exact(c * h * w)
@@ -311,7 +319,8 @@ impl Demo<'_> {
         let image = grid::samples(&pictures, 16, Some(2));
         let file = "garments.png";
         save_rgb(&self.args.out.join(file), &image)?;
-        let caption = "Images drawn from the density model at temperature 0.8: noise, sent backwards through the network.";
+        let caption =
+            "Images drawn from the density model at temperature 0.8: noise, sent backwards through the network.";
         Ok(Section::new("Garments that do not exist")
             .prose(
                 "Minutes of training on 2,000 images give shapes and shades, no fashion; `iresnet train --preset \

@@ -107,10 +107,7 @@ async fn invert(args: &Args) -> Result<()> {
     let drawn = ImageGrid::new().row("original", originals).captioned_row("inverted", rebuilt, captions);
     drawn.write(&args.output)?;
     let converged = inverted.converged.iter().filter(|&&converged| converged).count();
-    output::print(&format!(
-        "{}: {converged} of {n} converged, largest error {worst:.2e}",
-        args.output.display()
-    ));
+    output::print(&format!("{}: {converged} of {n} converged, largest error {worst:.2e}", args.output.display()));
     Ok(())
 }
 

@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn numbers() {
-        assert_eq!(describe(&[("loss", 2.302_585), ("lr", 1e-4), ("bpd", 0.25)]), "loss 2.303  lr 1.00e-4  bpd 0.2500");
+        assert_eq!(describe(&[("loss", 2.345_678), ("lr", 1e-4), ("bpd", 0.25)]), "loss 2.346  lr 1.00e-4  bpd 0.2500");
         assert_eq!(brief(123_456.0), "1.23e5");
         assert_eq!(brief(98_765.4), "98765");
         assert_eq!(brief(f64::NAN), "NaN");

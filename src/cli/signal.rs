@@ -1,7 +1,7 @@
 //! Being asked to stop: Ctrl-C and SIGTERM.
 //!
 //! The first signal only sets a flag, which long work looks at between steps ([`stop_requested`]): it finishes the step,
-//! saves, and ends as [`Outcome::Interrupted`](super::Outcome::Interrupted). The second one ends the program at once.
+//! saves, and ends as [`Outcome::Interrupted`]. The second one ends the program at once.
 //!
 //! The crate `signal-hook` does this, rather than `ctrlc`, as the exit code tells the two signals apart (130 and 143)
 //! and `ctrlc` does not; it also needs no thread of its own. On Windows, Ctrl-C arrives as SIGINT.

@@ -17,11 +17,11 @@ Examples:
   iresnet train model.toml --out runs/a                 train from a configuration
   iresnet train model.toml --set optimizer.lr=0.01 --set train.epochs=5
   iresnet train --out runs/a --resume                   go on where runs/a stopped
-  iresnet train model.toml --adapter vulkan:0,vulkan:1  share every batch between two adapters
+  iresnet train model.toml --adapter vulkan:0           on this adapter; `iresnet adapters` lists them
   iresnet train model.toml --dry-run                    show the model, its memory and time, train nothing
 
-The output folder holds config.toml (with every key resolved), metrics.jsonl, checkpoints, pictures, the model file and
-report.html. Ctrl-C finishes the step, saves, and exits with 130; the run can be resumed.";
+The output folder holds config.toml (with every key resolved), metrics.jsonl, tuning.json (the chosen kernels),
+checkpoint.safetensors and, in the end, model.safetensors. Ctrl-C finishes the step, saves, and exits with 130; the run can be resumed.";
 
 /// Train a model from a configuration or a preset.
 ///
@@ -50,7 +50,7 @@ pub struct Args {
     #[arg(long)]
     pub resume: bool,
 
-    /// Adapters to train on, as `iresnet adapters` names them, separated by commas, or `all`. By default the best one.
+    /// Adapter to train on, as `iresnet adapters` names it. By default the best one.
     #[arg(long, value_name = "ID", value_delimiter = ',')]
     pub adapter: Vec<String>,
 
@@ -130,6 +130,10 @@ async fn plan(options: &Options) -> Result<Outcome> {
     output::print(&format!("multiply-adds       {} a sample, forwards", model.multiply_adds()));
     output::print(&format!("operations a step   {:.3e} floating-point operations", program.flops() as f64));
     output::print(&format!("memory              {} for intermediate values", output::bytes(program.scratch_bytes())));
-    output::print(&format!("kernels             {} distinct, {} dispatches a step", program.kernels.len(), program.dispatches()));
+    output::print(&format!(
+        "kernels             {} distinct, {} dispatches a step",
+        program.kernels.len(),
+        program.dispatches()
+    ));
     Ok(Outcome::Done)
 }

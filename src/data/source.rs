@@ -36,13 +36,7 @@ impl Source {
                 config.model.classes
             )));
         }
-        Ok(Self {
-            dataset,
-            prepare,
-            seed: config.train.seed,
-            batch: config.data.batch,
-            shuffle: config.data.shuffle,
-        })
+        Ok(Self { dataset, prepare, seed: config.train.seed, batch: config.data.batch, shuffle: config.data.shuffle })
     }
 
     /// The samples themselves.

@@ -78,7 +78,15 @@ pub async fn peak(gpu: &Gpu) -> Result<Peak> {
 }
 
 fn bench<'a>(gpu: &'a Gpu, label: &str, input: u64, output: u64) -> Result<Bench<'a>> {
-    let kernel = Kernel { label: label.into(), family: label.into(), inputs: 1, outputs: 1, variants: Vec::new(), flops: 0, traffic: 0 };
+    let kernel = Kernel {
+        label: label.into(),
+        family: label.into(),
+        inputs: 1,
+        outputs: 1,
+        variants: Vec::new(),
+        flops: 0,
+        traffic: 0,
+    };
     let binding = |bytes| Binding { buffer: 0, offset: 0, bytes };
     Bench::new(gpu, &kernel, &[binding(input), binding(output)])
 }

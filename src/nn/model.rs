@@ -11,7 +11,7 @@
 //! | `x` | `[n, …input]` | images as the data pipeline gives them, or vectors |
 //! | `labels` | `[n]` | class indices as numbers |
 //! | `keys` | `[s, 64]` | keys of random numbers, one row a stream: seed's low and high 24 bits, step, row number, zeros. s = [`Model::streams`] for the graph's log-determinant, 1 for sampling. Only where something is drawn |
-//! | `probe/BLOCK/SAMPLE` | as the block's input | instead of `keys`, with [`Probes::Given`] |
+//! | `probe/BLOCK/SAMPLE` | as the block's input | instead of `keys`, with [`Probes::Given`](crate::nn::Probes::Given) |
 //! | `z` | `[n, d]` | latent numbers: every factored-out part flattened in order, then the rest; d = [`Model::latent_len`] |
 //! | `temperature` | `[]` | factor on the prior's standard deviation |
 //!

@@ -3,7 +3,7 @@
 //! Every role has a kernel that takes any geometry, tile by tile through workgroup memory as real GPUs like it, and
 //! others that are faster on processors where they fit. Within a role all
 //! variants add the terms of a sum in the same order: over channels, then over taps, for the output and the input
-//! gradient; over blocks of pixels for the weight gradient, see [`Blocks`].
+//! gradient; over blocks of pixels for the weight gradient, see `Blocks`.
 
 use super::launch::Launch;
 use super::matmul::Product;

@@ -26,7 +26,8 @@ pub(crate) fn run(gpu: &Gpu, graph: &Graph, inputs: &[Array], tuning: &mut Tunin
 
 /// The inputs as a GPU sees them: rounded to f32.
 pub(crate) fn rounded(inputs: &[Array]) -> Vec<Array> {
-    let round = |array: &Array| Array::new(array.shape().clone(), array.data().iter().map(|&x| f64::from(x as f32)).collect());
+    let round =
+        |array: &Array| Array::new(array.shape().clone(), array.data().iter().map(|&x| f64::from(x as f32)).collect());
     inputs.iter().map(round).collect()
 }
 

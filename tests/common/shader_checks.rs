@@ -254,8 +254,8 @@ fn convention(module: &Module, inputs: usize, outputs: usize) -> Vec<String> {
     problems
 }
 
-fn validate(module: &Module, capabilities: Capabilities) -> Result<ModuleInfo, WithSpan<ValidationError>> {
-    Validator::new(ValidationFlags::all(), capabilities).validate(module)
+fn validate(module: &Module, capabilities: Capabilities) -> Result<ModuleInfo, Box<WithSpan<ValidationError>>> {
+    Validator::new(ValidationFlags::all(), capabilities).validate(module).map_err(Box::new)
 }
 
 fn demand(module: &Module, subgroups: bool) -> Demand {

@@ -10,10 +10,9 @@ use std::path::{Path, PathBuf};
 pub(crate) fn run(machine: &Machine, yes: bool, out: &Path) -> Result<u8, Stop> {
     setup::ensure(machine, Needs::DEMO, yes)?;
     println!("Building the program; the first time this takes some minutes.");
-    run::run(run::cargo().args(["build", "--release", "--locked", "--bin", "iresnet"]))
-        .map_err(|error| Stop::new(1, error))?;
+    run::run(run::cargo().args(["build", "--locked", "--bin", "iresnet"])).map_err(|error| Stop::new(1, error))?;
 
-    let program = run::target_folder().join("release").join(format!("iresnet{}", std::env::consts::EXE_SUFFIX));
+    let program = run::target_folder().join("debug").join(format!("iresnet{}", std::env::consts::EXE_SUFFIX));
     let mut command = run::command(program);
     command.arg("demo").arg("--out").arg(out);
     if let Some(files) = Drivers::find(machine).for_programs() {
