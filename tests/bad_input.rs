@@ -98,7 +98,7 @@ fn a_wrong_configuration_is_2_and_names_the_key() {
         (&["toy.toml", "--set", "train.epochs=-3"], &["train.epochs", "-3"]),
         (&["toy.toml", "--set", "lr"], &["--set lr", "KEY=VALUE"]),
         (&["toy.toml", "--set", "model.coefficient=1.5"], &["model.coefficient", "1.5", "between 0 and 1"]),
-        (&["toy.toml", "--set", "data.name=toy:checkers"], &["toy:checkers", "toy:checkerboard"]),
+        (&["toy.toml", "--set", "data.name=toy:checkers"], &["\"checkers\"", "checkerboard"]),
         (&["toy.toml", "--set", "data.name=fashion-mnst"], &["fashion-mnst", "fashion-mnist"]),
     ];
     for (arguments, parts) in cases {
@@ -195,4 +195,10 @@ fn runs_are_not_overwritten_and_damaged_ones_not_resumed() {
     says(&place.ends_with(&init, 7), &["toy.toml", ".safetensors"]);
     let init = ["train", "toy.toml", "--out", "third", "--init", model, "--steps", "1"];
     place.ends_with(&init, 0);
+    says(&place.ends_with(&["invert", model, "--test", "1", "--output", "a.png"], 7), &[model, "images"]);
+    says(&place.ends_with(&["sample", "toy.toml", "-n", "1", "--output", "a.png"], 7), &["toy.toml", ".safetensors"]);
+    let classifier = ["train", "classifier.toml", "--out", "classifier", "--steps", "1"];
+    place.ends_with(&classifier, 0);
+    let model = "classifier/model.safetensors";
+    says(&place.ends_with(&["sample", model, "-n", "1", "--output", "a.png"], 7), &[model, "density"]);
 }
