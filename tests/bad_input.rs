@@ -46,7 +46,10 @@ fn with_data(spoil: impl Fn(&Path)) -> (i32, String) {
     let output = command.env("IRESNET_DATA", place.path("sets")).output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(!stderr.contains("panicked"), "{stderr}");
-    assert!(output.status.success() || !place.path("run").exists(), "nothing is written before the data are known good");
+    assert!(
+        output.status.success() || !place.path("run").exists(),
+        "nothing is written before the data are known good"
+    );
     (output.status.code().unwrap(), stderr)
 }
 
@@ -65,10 +68,7 @@ fn damaged_data_are_3() {
         (&|folder| rewrite(folder, IMAGES, &|bytes| bytes.truncate(10_000)), &[IMAGES, "truncated"]),
         (&|folder| rewrite(folder, IMAGES, &|bytes| bytes.truncate(9)), &[IMAGES]),
         (&|folder| rewrite(folder, IMAGES, &Vec::clear), &[IMAGES]),
-        (
-            &|folder| rewrite(folder, IMAGES, &|bytes| *bytes = idx(&[40], |_| 1)),
-            &[IMAGES, "labels"],
-        ),
+        (&|folder| rewrite(folder, IMAGES, &|bytes| *bytes = idx(&[40], |_| 1)), &[IMAGES, "labels"]),
         (
             &|folder| rewrite(folder, "train-labels-idx1-ubyte", &|bytes| bytes[8 + 3] = 77),
             &["train-labels-idx1-ubyte", "label 77 of image 3"],

@@ -57,7 +57,8 @@ fn model(kind: Kind) -> (Model, Tensors) {
     let model = Model::new(&config).unwrap();
     let mut values = Tensors::default();
     for (name, tensor) in param::initialize(model.params(), 3) {
-        let data = tensor.data().iter().map(|&value| f64::from(value) * if name.contains("weight_orig") { 3.0 } else { 1.0 });
+        let data =
+            tensor.data().iter().map(|&value| f64::from(value) * if name.contains("weight_orig") { 3.0 } else { 1.0 });
         values = values.with(&name, Array::new(tensor.shape(), data.collect()));
     }
     values.update(&fixture::run(&model.tighten_graph(1e-6, 1000).unwrap(), &values));
@@ -181,9 +182,15 @@ fn inverses_give_back_what_went_in_and_say_how_well() {
                 assert_eq!(found.get(name).shape().extents(), [BATCH], "{what}: {name} of each sample");
             }
             assert!(found.get("converged").data().iter().all(|&x| x == 1.0), "{what}: {:?}", found.get("converged"));
-            assert!(found.get("residual").data().iter().all(|&x| (0.0..=stop.tolerance as f32 as f64).contains(&x)), "{what}");
+            assert!(
+                found.get("residual").data().iter().all(|&x| (0.0..=stop.tolerance as f32 as f64).contains(&x)),
+                "{what}"
+            );
             let rounds = found.get("iterations").data();
-            assert!(rounds.iter().all(|&n| n.fract() == 0.0 && n > 4.0 && n < 2.0 * 100.0), "{what}: {rounds:?} iterations");
+            assert!(
+                rounds.iter().all(|&n| n.fract() == 0.0 && n > 4.0 && n < 2.0 * 100.0),
+                "{what}: {rounds:?} iterations"
+            );
 
             let found = on(gpu, hasty, &inputs);
             assert_eq!(found.get("iterations").data(), [4.0; BATCH], "{what}: two iterations in each of two blocks");

@@ -37,7 +37,8 @@ fn random_expressions_run_as_they_evaluate() {
         for seed in 0..RUN[number.min(1)] {
             let expression = expression(seed, STEPS);
             let found = compare::run(&gpu, &expression.graph, &expression.values, &mut Tuning::first());
-            for (((name, _), wanted), found) in expression.graph.outputs().iter().zip(&expression.expected).zip(&found) {
+            for (((name, _), wanted), found) in expression.graph.outputs().iter().zip(&expression.expected).zip(&found)
+            {
                 let scale = wanted.data().iter().fold(1.0f64, |scale, &x| scale.max(x.abs()));
                 assert_eq!(wanted.data().len(), found.len());
                 for (index, (&wanted, &found)) in wanted.data().iter().zip(found).enumerate() {
@@ -64,7 +65,8 @@ struct Demands<'a> {
 impl Demands<'_> {
     fn inside(&self, binding: &Binding) {
         let buffer = &self.program.buffers[binding.buffer];
-        let fits = binding.offset + binding.bytes <= buffer.bytes && binding.bytes > 0 && binding.bytes.is_multiple_of(4);
+        let fits =
+            binding.offset + binding.bytes <= buffer.bytes && binding.bytes > 0 && binding.bytes.is_multiple_of(4);
         assert!(fits, "{binding:?} of {buffer:?}");
     }
 
@@ -86,7 +88,12 @@ impl Demands<'_> {
                 Command::Dispatch { kernel, bindings } => {
                     let kernel = &self.program.kernels[*kernel];
                     assert_eq!(bindings.len(), kernel.inputs + kernel.outputs, "{}", kernel.label);
-                    assert!(bindings.len() <= self.limits.storage_buffers, "{}: {} bindings", kernel.label, bindings.len());
+                    assert!(
+                        bindings.len() <= self.limits.storage_buffers,
+                        "{}: {} bindings",
+                        kernel.label,
+                        bindings.len()
+                    );
                     let (inputs, outputs) = bindings.split_at(kernel.inputs);
                     for binding in bindings {
                         assert!(binding.offset.is_multiple_of(256), "{}: {binding:?}", kernel.label);

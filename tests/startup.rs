@@ -72,7 +72,9 @@ fn assert_depth_is_free(name: &str, graph: impl Fn(usize) -> Graph) {
 
 #[test]
 fn training_a_classifier_compiles_the_same_whatever_its_depth() {
-    assert_depth_is_free("classifier gradient", |blocks| model(Kind::Classifier, blocks).gradient_graph(16, Probes::Keys));
+    assert_depth_is_free("classifier gradient", |blocks| {
+        model(Kind::Classifier, blocks).gradient_graph(16, Probes::Keys)
+    });
 }
 
 #[test]

@@ -88,9 +88,7 @@ impl Folder {
         let path = self.file(CHECKPOINT);
         let checkpoint = Checkpoint::load(&path)?;
         let same_state = state_names(&checkpoint.config.optimizer) == state_names(&config.optimizer);
-        for (section, same) in
-            [("model", checkpoint.config.model == config.model), ("optimizer", same_state)]
-        {
+        for (section, same) in [("model", checkpoint.config.model == config.model), ("optimizer", same_state)] {
             if !same {
                 return Err(Error::Config(format!(
                     "{}: the run was begun with another [{section}] section; resume with --out and --resume alone, or \
