@@ -45,8 +45,8 @@ estimator = "series"
 terms = 3
 [data]
 name = "toy:checkerboard"
-batch = 64
-limit = 320
+batch = 250
+limit = 1250
 [optimizer]
 name = "adamax"
 lr = 0.01
