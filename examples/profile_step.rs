@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let gpu = Gpu::open(None).await?;
         let model = Model::new(&config)?;
         let values = param::initialize(model.params(), config.train.seed);
-        let tuning = Tuning::default_path().map_or_else(Tuning::measured, Tuning::open);
+        let tuning = Tuning::usual();
         let mut network = Network::new(&gpu, model, &values, tuning)?;
         let graph = network.model().gradient_graph(config.data.batch, Probes::Keys);
         let begun = std::time::Instant::now();

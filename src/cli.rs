@@ -71,6 +71,7 @@ Exit codes:
 Variables:
   WGPU_ADAPTER_NAME  the adapter to use where --adapter does not say
   IRESNET_DATA       folder with data sets, looked into first
+  IRESNET_TUNING     off: take the first variant of every kernel instead of timing them
   NO_COLOR, CI       plain output, no progress bar
 
 `iresnet COMMAND --help` explains a command and gives examples. Start with `iresnet doctor`.";

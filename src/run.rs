@@ -79,11 +79,7 @@ pub async fn train(options: &Options) -> Result<Finished> {
     folder.write_config(config)?;
     folder.cut_metrics(start.as_ref().map_or(0, |start| start.step))?;
     let pinned = if options.resume { folder.tuning()? } else { None };
-    let tuning = match (pinned, Tuning::default_path()) {
-        (Some(choices), _) => Tuning::fixed(choices),
-        (None, Some(path)) => Tuning::open(path),
-        (None, None) => Tuning::measured(),
-    };
+    let tuning = pinned.map_or_else(Tuning::usual, Tuning::fixed);
     let per_epoch = source.steps_per_epoch();
     let mut trainer = Trainer::new(&gpu, config, per_epoch, tuning, start.as_ref()).await?;
     if start.is_none() {

@@ -68,17 +68,12 @@ fn damaged_data_are_3() {
         (&|folder| rewrite(folder, IMAGES, &|bytes| bytes.truncate(10_000)), &[IMAGES, "truncated"]),
         (&|folder| rewrite(folder, IMAGES, &|bytes| bytes.truncate(9)), &[IMAGES]),
         (&|folder| rewrite(folder, IMAGES, &Vec::clear), &[IMAGES]),
-        (
-            &|folder| {
-                std::fs::copy(folder.join("train-labels-idx1-ubyte"), folder.join(IMAGES)).unwrap();
-            },
-            &[IMAGES, "labels"],
-        ),
+        (&|folder| rewrite(folder, IMAGES, &|bytes| *bytes = idx(&[40], |_| 1)), &[IMAGES, "labels"]),
         (
             &|folder| rewrite(folder, "train-labels-idx1-ubyte", &|bytes| bytes[8 + 3] = 77),
             &["train-labels-idx1-ubyte", "label 77 of image 3"],
         ),
-        (&|folder| std::fs::write(folder.join(IMAGES), idx(&[30, 28, 28], |_| 0)).unwrap(), &["40 labels", "30"]),
+        (&|folder| rewrite(folder, IMAGES, &|bytes| *bytes = idx(&[30, 28, 28], |_| 0)), &["40 labels", "30"]),
         (
             &|folder| std::fs::remove_file(folder.join("t10k-labels-idx1-ubyte")).unwrap(),
             &["t10k-labels-idx1-ubyte", "IRESNET_DATA"],
@@ -103,7 +98,7 @@ fn a_wrong_configuration_is_2_and_names_the_key() {
         (&["toy.toml", "--set", "train.epochs=-3"], &["train.epochs", "-3"]),
         (&["toy.toml", "--set", "lr"], &["--set lr", "KEY=VALUE"]),
         (&["toy.toml", "--set", "model.coefficient=1.5"], &["model.coefficient", "1.5", "between 0 and 1"]),
-        (&["toy.toml", "--set", "data.name=toy:checkers"], &["toy:checkers", "toy:checkerboard"]),
+        (&["toy.toml", "--set", "data.name=toy:checkers"], &["\"checkers\"", "checkerboard"]),
         (&["toy.toml", "--set", "data.name=fashion-mnst"], &["fashion-mnst", "fashion-mnist"]),
     ];
     for (arguments, parts) in cases {
@@ -200,4 +195,10 @@ fn runs_are_not_overwritten_and_damaged_ones_not_resumed() {
     says(&place.ends_with(&init, 7), &["toy.toml", ".safetensors"]);
     let init = ["train", "toy.toml", "--out", "third", "--init", model, "--steps", "1"];
     place.ends_with(&init, 0);
+    says(&place.ends_with(&["invert", model, "--test", "1", "--output", "a.png"], 7), &[model, "images"]);
+    says(&place.ends_with(&["sample", "toy.toml", "-n", "1", "--output", "a.png"], 7), &["toy.toml", ".safetensors"]);
+    let classifier = ["train", "classifier.toml", "--out", "classifier", "--steps", "1"];
+    place.ends_with(&classifier, 0);
+    let model = "classifier/model.safetensors";
+    says(&place.ends_with(&["sample", model, "-n", "1", "--output", "a.png"], 7), &[model, "density"]);
 }

@@ -41,16 +41,17 @@ fn model(kind: Kind) -> (Model, Tensors) {
     let mut config = Config::default();
     config.model.kind = kind;
     config.model.input = vec![2, 4, 4];
-    config.model.blocks = vec![1, 1];
-    config.model.strides = vec![1, 2];
-    config.model.channels = vec![4, 5];
+    // Two blocks of equal shape: the kernels are compiled once.
+    config.model.blocks = vec![2];
+    config.model.strides = vec![2];
+    config.model.channels = vec![4];
     config.model.injective_padding = if kind == Kind::Classifier { 2 } else { 0 };
     config.model.coefficient = Some(0.8);
     config.model.classes = 3;
     config.log_det.terms = 4;
     if kind == Kind::Toy {
         config.model.input = vec![3];
-        config.model.strides = vec![1, 1];
+        config.model.strides = vec![1];
         config.model.hidden_layers = 1;
         config.log_det.estimator = Estimator::Exact;
     }
@@ -162,7 +163,7 @@ fn log_determinants_by_series_and_exactly() {
 
 #[test]
 fn inverses_give_back_what_went_in_and_say_how_well() {
-    let stop = Stop { tolerance: 1e-7, limit: 100 };
+    let stop = Stop { tolerance: 1e-6, limit: 100 };
     let cases = [Kind::Density, Kind::Toy].map(|kind| {
         let (model, values) = model(kind);
         let inputs = inputs(&model, &values, None);

@@ -74,7 +74,8 @@ pub fn run(args: &Args) -> Result<Outcome> {
 async fn invert(args: &Args) -> Result<()> {
     let (mut network, config) = model::open(&args.model, args.adapter.as_deref()).await?;
     let &[c, h, w] = config.model.input.as_slice() else {
-        return Err(Error::Config("invert takes a model of images; this one models points of the plane".into()));
+        let problem = "invert takes a model of images; this one models points";
+        return Err(Error::Model { path: args.model.clone(), problem: problem.into() });
     };
     let (names, x) = inputs(args, &config, [c, h, w])?;
     let n = names.len();

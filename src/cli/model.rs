@@ -19,6 +19,6 @@ pub(super) async fn open(path: &Path, adapter: Option<&str>) -> Result<(Network,
 /// Puts a model file's contents on a device.
 pub(super) fn place(gpu: &Gpu, checkpoint: Checkpoint) -> Result<(Network, Config)> {
     let model = Model::new(&checkpoint.config)?;
-    let tuning = Tuning::default_path().map_or_else(Tuning::measured, Tuning::open);
+    let tuning = Tuning::usual();
     Ok((Network::new(gpu, model, &checkpoint.tensors, tuning)?, checkpoint.config))
 }

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use super::{Outcome, model, output};
-use crate::error::Result;
+use crate::config::Kind;
+use crate::error::{Error, Result};
 use crate::eval::Inverter;
 use crate::gpu::block_on;
 use crate::nn::Stop;
@@ -58,6 +59,11 @@ pub fn run(args: &Args) -> Result<Outcome> {
 
 async fn sample(args: &Args) -> Result<()> {
     let (mut network, config) = model::open(&args.model, args.adapter.as_deref()).await?;
+    let kind = config.model.kind;
+    if kind == Kind::Classifier || (kind == Kind::Toy && config.model.input != [2]) {
+        let problem = "there is nothing to draw: sampling takes a density model of images or of points of the plane";
+        return Err(Error::Model { path: args.model.clone(), problem: problem.into() });
+    }
     let count = args.count.max(1);
     let sampler = Inverter::sampler(&mut network, count, STOP).await?;
     let drawn = sampler.sample(args.seed, 0, args.temperature as f32).await?;

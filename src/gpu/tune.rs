@@ -101,6 +101,15 @@ impl Tuning {
         Some(cache?.join("iresnet").join("tuning.json"))
     }
 
+    /// What commands use: timing, remembered in the user's own file; none with the variable `IRESNET_TUNING` = `off`, for
+    /// work so short that timing would be most of it.
+    pub fn usual() -> Self {
+        if std::env::var_os("IRESNET_TUNING").is_some_and(|value| value == "off") {
+            return Self::first();
+        }
+        Self::default_path().map_or_else(Self::measured, Self::open)
+    }
+
     /// Limits the time that one [`Session::bind`](super::Session::bind) may spend on timing (10 s unless told). What is
     /// not timed by then gets the first variant that fits, and is timed another time.
     pub fn with_budget(mut self, limit: Duration) -> Self {
