@@ -55,7 +55,7 @@ const PARTS: [Part; 4] = [
         set: &[
             ("data.name", "fashion-mnist-mini"),
             ("data.batch", "50"),
-            ("train.epochs", "8"),
+            ("train.epochs", "6"),
             ("train.init_batch", "500"),
         ],
     },
@@ -65,7 +65,7 @@ const PARTS: [Part; 4] = [
         set: &[
             ("data.name", "fashion-mnist-mini"),
             ("data.batch", "50"),
-            ("train.epochs", "8"),
+            ("train.epochs", "6"),
             ("train.init_batch", "500"),
             ("model.coefficient", "none"),
         ],
@@ -76,11 +76,11 @@ const PARTS: [Part; 4] = [
         set: &[
             ("data.name", "fashion-mnist-mini"),
             ("data.batch", "50"),
-            ("train.epochs", "8"),
+            ("train.epochs", "4"),
             ("train.init_batch", "500"),
         ],
     },
-    Part { name: "toy", preset: "toy-8gaussians", set: &[("train.epochs", "12")] },
+    Part { name: "toy", preset: "toy-8gaussians", set: &[("train.epochs", "8")] },
 ];
 
 struct Part {

@@ -23,7 +23,7 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// The folder at `path`, for a new run or to `resume`. Nothing is written yet: see [`Folder::make`].
+    /// The folder at `path`, for a new run or to `resume`. Nothing is written yet: see `Folder::make`.
     ///
     /// # Errors
     /// [`Error::Config`] if it holds a run already and `resume` is not asked for, or holds none and `resume` is.
