@@ -125,12 +125,12 @@ impl Demo<'_> {
         let [mut classifier, mut twin, mut density, mut toy]: [Trained; 4] =
             trained.try_into().unwrap_or_else(|_| unreachable!("one of each part"));
         output::note("rebuilding images, drawing samples");
-        let mut report = Report::new("Invertible residual networks on this machine").lead(
-            "Four small networks, trained just now by WGSL compute shaders on the adapter named below. The first \
-             classifies Fashion-MNIST and can be run backwards; the second is its twin without the Lipschitz constraint; \
-             the third models the density of images, the fourth that of points in the plane.",
-        );
-        report = report.key_figure("Adapter", classifier.network.gpu().info().to_string());
+        let mut report = Report::new("Invertible residual networks on this machine").lead(&format!(
+            "Four small networks, trained just now by WGSL compute shaders on {}. The first classifies Fashion-MNIST and can \
+             be run backwards; the second is its twin without the Lipschitz constraint; the third models the density of \
+             images, the fourth that of points in the plane.",
+            classifier.network.gpu().info()
+        ));
         report = report.section(self.learning(&classifier, &twin, &density)?);
         let (section, figures) = self.inversion(&mut classifier, &mut twin).await?;
         for (label, value) in figures {
@@ -204,7 +204,7 @@ impl Demo<'_> {
                  (`iresnet train --preset fashion-mnist-small`).",
             )
             .chart(&losses, "Training loss of the classifier and of its twin without spectral normalisation.")
-            .chart(&accuracy, "The constraint costs little accuracy.")
+            .chart(&accuracy, "Accuracy after each epoch.")
             .chart(&bits, "Bits per dimension of the density model; 8 would be a uniform guess over grey levels."))
     }
 
