@@ -96,7 +96,7 @@ fn on(gpu: &Gpu, graph: &Graph, inputs: &Tensors) -> Tensors {
 /// Outputs by the interpreter, from inputs as a GPU sees them.
 fn wanted(graph: &Graph, inputs: &Tensors) -> Tensors {
     let mut seen = inputs.clone();
-    for (_, value) in &mut seen.0 {
+    for value in seen.0.values_mut() {
         *value = rounded(std::slice::from_ref(value)).remove(0);
     }
     fixture::run(graph, &seen)

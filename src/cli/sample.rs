@@ -51,7 +51,7 @@ pub struct Args {
 /// Samples.
 ///
 /// # Errors
-/// Of model file and adapter; [`Error::Io`](crate::error::Error::Io) where the picture cannot be written.
+/// Of model file and adapter; [`Error::Io`] where the picture cannot be written.
 pub fn run(args: &Args) -> Result<Outcome> {
     block_on(sample(args))?;
     Ok(Outcome::Done)

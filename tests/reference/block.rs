@@ -169,3 +169,46 @@ fn inverses_after_fixed_numbers_of_iterations() {
         }
     }
 }
+
+/// ln |det m| by elimination with row pivoting.
+fn log_abs_determinant(mut m: Vec<Vec<f64>>) -> f64 {
+    let mut total = 0.0;
+    while let Some(pivot) = (0..m.len()).max_by(|&a, &b| m[a][0].abs().total_cmp(&m[b][0].abs())) {
+        let above = m.swap_remove(pivot);
+        total += above[0].abs().ln();
+        for row in &mut m {
+            let factor = row[0] / above[0];
+            *row = row.iter().zip(&above).skip(1).map(|(x, y)| x - factor * y).collect();
+        }
+    }
+    total
+}
+
+/// The determinant of the full Jacobian, one row for each copy of a sample.
+#[test]
+fn exact_log_determinants() {
+    for (name, activation) in CASES {
+        let (fixture, _) = load(name);
+        let a = fixture.get("actnorm_out");
+        let d = a.shape().len() / a.shape()[0];
+        let branch = Branch::convolutional([4, 6, 6], 16, activation, true);
+        let mut g = Graph::new();
+        let input = g.input("a", [d, 4, 6, 6]);
+        let (nodes, _) = operands(&mut g, &state(&fixture), 4, 6);
+        let f = branch.forward(&mut g, input, &nodes[2..]);
+        let (row, column) = (g.iota([d, d], 0), g.iota([d, d], 1));
+        let identity = g.equal(row, column);
+        let cotangent = g.reshape(identity, [d, 4, 6, 6]);
+        let jacobian = g.vjp(&[(f, cotangent)], &[input])[0];
+        let jacobian = g.reshape(jacobian, [d, d]);
+        let jacobian = g.add(jacobian, identity);
+        g.output("jacobian", jacobian);
+        let sample = part(a, 0);
+        let copies = (0..d).flat_map(|_| sample.data().to_vec()).collect();
+        let results = run(&g, &state(&fixture).with("a", Array::new([d, 4, 6, 6], copies)));
+        let matrix = results.get("jacobian").data().chunks_exact(d).map(<[f64]>::to_vec).collect();
+        let found = Array::new([1], vec![log_abs_determinant(matrix)]);
+        let wanted = Array::new([1], vec![fixture.get("exact_block_logdet").data()[0]]);
+        assert_close(&format!("{name} exact log-det"), &found, &wanted, FORWARD);
+    }
+}
