@@ -108,10 +108,10 @@ impl Unary {
             Self::Neg => format!("(-{x})"),
             Self::Recip => format!("(1.0 / {x})"),
             Self::StopGradient => x.into(),
-            Self::Exp | Self::Log | Self::Sqrt | Self::Abs | Self::Sin | Self::Cos | Self::Floor => {
+            Self::Exp | Self::Log | Self::Sqrt | Self::Abs | Self::Floor => {
                 format!("{}({x})", self.name())
             }
-            Self::Expm1 | Self::Log1p | Self::Tanh | Self::Sigmoid | Self::Softplus => {
+            Self::Expm1 | Self::Log1p | Self::Tanh | Self::Sigmoid | Self::Softplus | Self::Sin | Self::Cos => {
                 format!("math_{}({x})", self.name())
             }
         }
