@@ -197,15 +197,17 @@ impl Default for LogDetConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DataConfig {
-    /// A set that `iresnet data list` lists: `fashion-mnist`, `fashion-mnist-mini`, `mnist` or `toy:NAME`.
+    /// A set that `iresnet data list` lists (`fashion-mnist`, `fashion-mnist-mini`, `mnist`, `toy:NAME`), or
+    /// `arrays:FILE`.
     pub name: String,
     /// Samples in a training step.
     pub batch: usize,
     /// Whether each epoch has an order of its own.
     pub shuffle: bool,
-    /// Whether training images are shifted and flipped as is usual for the data set.
+    /// Whether training images are shifted and flipped as is usual for the data set; arrays never are.
     pub augment: bool,
-    /// Whether uniform noise of one grey level is added, so that a density exists; always on for `density`.
+    /// Whether uniform noise of one grey level is added, so that a density exists; always on for images of `density`,
+    /// never for arrays.
     pub dequantize: bool,
     /// Use only so many training samples; 0 uses all. For `toy:` the number of samples in an epoch.
     pub limit: usize,

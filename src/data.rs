@@ -1,5 +1,6 @@
 //! Data: image sets, two-dimensional sets, and what happens to them before they enter a network.
 //!
+//! * [`arrays`]: samples from a file of arrays
 //! * [`mod@catalogue`]: which sets there are, where their files are looked for, reading and verifying them
 //! * [`idx`]: the file format of MNIST and Fashion-MNIST
 //! * [`toy`]: samplers of two-dimensional densities
@@ -10,6 +11,7 @@
 //! ([`crate::random`]), so a resumed run sees exactly what the uninterrupted one would have seen, and several machines
 //! agree without talking. Nothing here downloads anything, and nothing writes.
 
+pub mod arrays;
 pub mod batches;
 pub mod catalogue;
 pub mod idx;

@@ -2,7 +2,7 @@
 
 use super::batches::{Batches, eval_batches};
 use super::prepare::{Augment, Padding, Prepare};
-use super::{Batch, Dataset, Split, catalogue};
+use super::{Batch, Dataset, Elements, Split, arrays, catalogue};
 use crate::config::{Config, Kind};
 use crate::error::{Error, Result};
 
@@ -21,10 +21,14 @@ impl Source {
     ///
     /// # Errors
     /// [`Error::Config`] if there is no such set or its samples do not fit `model.input`; [`Error::Data`] if its files are
-    /// missing or damaged.
+    /// missing or damaged, or if a user's own data do not fit `model.input`.
     pub fn open(config: &Config, name: Option<&str>, split: Split) -> Result<Self> {
         let name = name.unwrap_or(&config.data.name);
-        let mut dataset = catalogue::load(name, split)?;
+        let classes = (config.model.kind == Kind::Classifier).then_some(config.model.classes);
+        let mut dataset = match arrays::path(name) {
+            Some(path) => arrays::load(&path, split, &config.model.input, classes)?,
+            None => catalogue::load(name, split)?,
+        };
         if split == Split::Train && config.data.limit > 0 {
             dataset = dataset.limit(config.data.limit);
         }
@@ -86,6 +90,9 @@ impl Source {
 
 /// How samples of `dataset` become inputs of the configured model.
 fn prepare(config: &Config, dataset: &Dataset) -> Result<Prepare> {
+    if matches!(dataset.elements(), Elements::Floats(_)) {
+        return Ok(Prepare::default());
+    }
     let [channels, height, width] = dataset.shape();
     let wanted = &config.model.input;
     let fits = match wanted.as_slice() {
