@@ -10,7 +10,7 @@ use std::path::Path;
 use iresnet::config::{Config, Kind};
 use iresnet::data::Split;
 use iresnet::data::source::Source;
-use program::{CLASSIFIER, Place, losses};
+use program::{CLASSIFIER, Place, TOY, losses};
 use safetensors::tensor::{Dtype, TensorView};
 
 /// Arrays by name: type, shape, bytes.
@@ -179,6 +179,11 @@ fn the_program_trains_on_a_file_and_evaluates_on_it() {
     assert_eq!(losses(&place.path("run")).len(), 3);
     let model = "run/model.safetensors";
     place.ends_with(&["eval", model, "--data", "arrays:set.safetensors", "--json"], 0);
+
+    place.write("toy.toml", TOY);
+    place.write("points.safetensors", file(&Arrays::from([("x", f32s(&[250, 2], &numbers(500)))])));
+    let name = "data.name=arrays:points.safetensors";
+    place.ends_with(&["train", "toy.toml", "--set", name, "--out", "points", "--steps", "2"], 0);
 
     let mut bad = arrays.clone();
     bad.insert("labels", i64s(&[10; 40]));
