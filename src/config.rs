@@ -43,6 +43,25 @@ pub enum Kind {
     Density,
     /// The density of a few real numbers: a flow of MLP blocks.
     Toy,
+    /// The joint density of images and classes: a multi-scale flow for p(x), with a head at every scale for p(y|x).
+    Hybrid,
+}
+
+impl Kind {
+    /// Whether the model says how probable inputs are.
+    pub fn has_density(self) -> bool {
+        self != Self::Classifier
+    }
+
+    /// Whether the model tells classes apart.
+    pub fn has_classes(self) -> bool {
+        matches!(self, Self::Classifier | Self::Hybrid)
+    }
+
+    /// Whether half of the channels is factored out after each scale.
+    pub fn is_multiscale(self) -> bool {
+        matches!(self, Self::Density | Self::Hybrid)
+    }
 }
 
 /// The family of networks.
@@ -96,10 +115,12 @@ pub struct ModelConfig {
     pub activation: Activation,
     /// Whether ActNorm stands before every block.
     pub actnorm: bool,
-    /// The prior (`density` and `toy`).
+    /// The prior (all kinds but `classifier`).
     pub prior: Prior,
-    /// Number of classes (`classifier`).
+    /// Number of classes (`classifier` and `hybrid`).
     pub classes: usize,
+    /// Channels of the convolution in each scale's head (`hybrid`).
+    pub head_channels: usize,
 }
 
 impl Default for ModelConfig {
@@ -120,6 +141,7 @@ impl Default for ModelConfig {
             actnorm: true,
             prior: Prior::Learned,
             classes: 10,
+            head_channels: 64,
         }
     }
 }
@@ -206,7 +228,7 @@ pub struct DataConfig {
     pub shuffle: bool,
     /// Whether training images are shifted and flipped as is usual for the data set; arrays never are.
     pub augment: bool,
-    /// Whether uniform noise of one grey level is added, so that a density exists; always on for images of `density`,
+    /// Whether uniform noise of one grey level is added, so that a density exists; always on for images of `density` and `hybrid`,
     /// never for arrays.
     pub dequantize: bool,
     /// Use only so many training samples; 0 uses all. For `toy:` the number of samples in an epoch.
@@ -326,10 +348,21 @@ pub struct TrainConfig {
     pub init_batch: usize,
     /// What the forward pass keeps.
     pub memory: Memory,
+    /// Weight of the density in the loss of a `hybrid` model of d dimensions: cross-entropy − weight/d · ln p(x), in nats.
+    /// 1 weighs the classes as much as one dimension of the image; d gives the likelihood of images and classes together.
+    pub density_weight: f64,
 }
 
 impl Default for TrainConfig {
     fn default() -> Self {
-        Self { epochs: 200, seed: 1234, log_every: 1, checkpoint_every: 0, init_batch: 1024, memory: Memory::Store }
+        Self {
+            epochs: 200,
+            seed: 1234,
+            log_every: 1,
+            checkpoint_every: 0,
+            init_batch: 1024,
+            memory: Memory::Store,
+            density_weight: 1.0,
+        }
     }
 }

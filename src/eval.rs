@@ -2,7 +2,6 @@
 
 use serde::Serialize;
 
-use crate::config::Kind;
 use crate::error::Result;
 use crate::network::{self, Network, Task};
 use crate::nn::{Evaluation, LogDet, Probes, Stop};
@@ -12,14 +11,17 @@ use crate::nn::{Evaluation, LogDet, Probes, Stop};
 pub struct Summary {
     /// Number of samples.
     pub samples: usize,
-    /// Mean loss: nats (classifier, toy) or bits per dimension (density).
+    /// Mean loss: nats (classifier, toy, hybrid) or bits per dimension (density).
     pub loss: f64,
     /// Standard error of `loss` over samples.
     pub loss_standard_error: f64,
     /// Fraction classified rightly.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accuracy: Option<f64>,
-    /// Same as `loss`, for density models.
+    /// Mean cross-entropy of the classes in nats.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cross_entropy: Option<f64>,
+    /// Mean bits per dimension of images.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bits_per_dim: Option<f64>,
     /// Mean log-density in nats.
@@ -32,7 +34,6 @@ pub struct Evaluator {
     task: Task,
     batch: usize,
     streams: usize,
-    kind: Kind,
 }
 
 impl Evaluator {
@@ -43,11 +44,11 @@ impl Evaluator {
     /// [`Error::Gpu`](crate::error::Error::Gpu) if the device has no room.
     pub async fn new(network: &mut Network, batch: usize, log_det: Option<LogDet>) -> Result<Self> {
         let kind = network.model().config().model.kind;
-        let labels = kind == Kind::Classifier;
+        let labels = kind.has_classes();
         let streams = network.model().streams(log_det.as_ref());
         let graph = network.model().eval_graph(batch, &Evaluation { log_det, probes: Probes::Keys, labels })?;
         let task = network.task("evaluation", &graph).await?;
-        Ok(Self { task, batch, streams, kind })
+        Ok(Self { task, batch, streams })
     }
 
     /// Number of samples in a batch.
@@ -87,29 +88,30 @@ impl Evaluator {
         seed: u64,
     ) -> Result<Summary> {
         let mut losses: Vec<f64> = Vec::new();
-        let mut correct = 0.0;
-        let mut log_prob = 0.0;
+        let mut sums = ["correct", "cross_entropy", "bits_per_dim", "log_prob"].map(|name| (name, None));
         for (draw, (x, labels, real)) in batches.into_iter().enumerate() {
             self.run(&x, &labels, seed, draw as u32);
             losses.extend(self.read("loss").await?[..real].iter().map(|&loss| f64::from(loss)));
-            if self.task.has("correct") {
-                correct += self.read("correct").await?[..real].iter().map(|&one| f64::from(one)).sum::<f64>();
-            }
-            if self.task.has("log_prob") {
-                log_prob += self.read("log_prob").await?[..real].iter().map(|&one| f64::from(one)).sum::<f64>();
+            for (name, sum) in &mut sums {
+                if self.task.has(name) {
+                    let of_batch: f64 = self.read(name).await?[..real].iter().map(|&one| f64::from(one)).sum();
+                    *sum = Some(sum.unwrap_or(0.0) + of_batch);
+                }
             }
         }
         let samples = losses.len();
         let count = samples.max(1) as f64;
         let loss = losses.iter().sum::<f64>() / count;
+        let mean = |sum: Option<f64>| sum.map(|sum| sum / count);
         let variance = losses.iter().map(|x| (x - loss).powi(2)).sum::<f64>() / (count - 1.0).max(1.0);
         Ok(Summary {
             samples,
             loss,
             loss_standard_error: (variance / count).sqrt(),
-            accuracy: (self.kind == Kind::Classifier).then_some(correct / count),
-            bits_per_dim: (self.kind == Kind::Density).then_some(loss),
-            log_prob: (self.kind != Kind::Classifier).then_some(log_prob / count),
+            accuracy: mean(sums[0].1),
+            cross_entropy: mean(sums[1].1),
+            bits_per_dim: mean(sums[2].1),
+            log_prob: mean(sums[3].1),
         })
     }
 }
@@ -147,7 +149,7 @@ impl Inverter {
     /// # Errors
     /// [`Error::Config`](crate::error::Error::Config) for a model without a density, otherwise as [`Inverter::new`].
     pub async fn sampler(network: &mut Network, n: usize, stop: Stop) -> Result<Self> {
-        if network.model().config().model.kind == Kind::Classifier {
+        if !network.model().config().model.kind.has_density() {
             return Err(network::unsupported(network.model(), "sampling"));
         }
         let graph = network.model().sample_graph(n, stop);

@@ -17,7 +17,7 @@ use crate::checkpoint::Checkpoint;
 use crate::cli::Outcome;
 use crate::cli::progress::Progress;
 use crate::cli::signal;
-use crate::config::{Config, Kind};
+use crate::config::Config;
 use crate::data::source::Source;
 use crate::data::{Batch, Split};
 use crate::error::{Error, Result};
@@ -182,10 +182,10 @@ impl Run<'_> {
     }
 
     fn record(&mut self, report: &StepReport, progress: &mut Progress) -> Result<()> {
-        let kind = self.options.config.model.kind;
         let mut shown = vec![("loss", f64::from(report.loss))];
         if let Some(accuracy) = report.accuracy {
             shown.push(("accuracy", f64::from(accuracy)));
+            shown.extend(report.bits_per_dim.map(|bits| ("bits/dim", f64::from(bits))));
         }
         shown.push(("lr", report.learning_rate));
         progress.step(report.step + 1, &shown);
@@ -206,8 +206,8 @@ impl Run<'_> {
             line["log_prior"] = json!(log_prior);
             line["log_det"] = json!(log_det);
         }
-        if kind == Kind::Density {
-            line["bits_per_dim"] = json!(report.loss);
+        if let Some(bits) = report.bits_per_dim {
+            line["bits_per_dim"] = json!(bits);
         }
         self.write(&line)
     }
@@ -241,20 +241,21 @@ impl Run<'_> {
             "seconds": self.started.elapsed().as_secs_f64(),
         });
         let mut text = format!("step {done}: test");
-        match (summary.accuracy, summary.bits_per_dim) {
-            (Some(accuracy), _) => {
-                line["accuracy"] = json!(accuracy);
-                line["cross_entropy"] = json!(summary.loss);
-                text += &format!(" accuracy {:.2} %, cross-entropy {:.4} nats", 100.0 * accuracy, summary.loss);
-            }
-            (None, Some(bits)) => {
+        if let (Some(accuracy), Some(cross_entropy)) = (summary.accuracy, summary.cross_entropy) {
+            line["accuracy"] = json!(accuracy);
+            line["cross_entropy"] = json!(cross_entropy);
+            text += &format!(" accuracy {:.2} %, cross-entropy {cross_entropy:.4} nats", 100.0 * accuracy);
+        }
+        match (summary.bits_per_dim, summary.log_prob) {
+            (Some(bits), _) => {
                 line["bits_per_dim"] = json!(bits);
                 text += &format!(" {bits:.4} bits/dim");
             }
-            (None, None) => {
-                line["log_prob"] = json!(summary.log_prob);
-                text += &format!(" log-likelihood {:.4} nats", summary.log_prob.unwrap_or(f64::NAN));
+            (None, Some(log_prob)) => {
+                line["log_prob"] = json!(log_prob);
+                text += &format!(" log-likelihood {log_prob:.4} nats");
             }
+            (None, None) => {}
         }
         self.write(&line)?;
         progress.note(&text);

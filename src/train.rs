@@ -30,12 +30,14 @@ const TIGHTEN_LIMIT: u32 = 50;
 pub struct StepReport {
     /// The step, from 0.
     pub step: u64,
-    /// The loss: nats (classifier, toy) or bits per dimension (density).
+    /// The loss: nats (classifier, toy, hybrid) or bits per dimension (density).
     pub loss: f32,
     /// Fraction of the batch classified rightly.
     pub accuracy: Option<f32>,
     /// Mean log-density under the prior and mean log-determinant, in nats.
     pub log_densities: Option<[f32; 2]>,
+    /// Mean bits per dimension of images.
+    pub bits_per_dim: Option<f32>,
     /// The learning rate.
     pub learning_rate: f64,
 }
@@ -178,7 +180,7 @@ impl Trainer {
             self.gradient.write("keys", &network::keys(self.config.train.seed, step, streams));
         }
         self.gradient.run();
-        let names = ["loss", "accuracy", "log_prior", "log_det"];
+        let names = ["loss", "accuracy", "log_prior", "log_det", "bits_per_dim"];
         let reads = names.into_iter().filter(|name| self.gradient.has(name));
         let reads = reads.map(|name| (name, self.gradient.start_read(name))).collect();
         self.update.write("lr", &[learning_rate as f32]);
@@ -218,6 +220,7 @@ impl Trainer {
             loss,
             accuracy: values.get("accuracy").copied(),
             log_densities,
+            bits_per_dim: values.get("bits_per_dim").copied(),
             learning_rate: outstanding.learning_rate,
         }))
     }

@@ -48,6 +48,8 @@ fn model(kind: Kind) -> (Model, Tensors) {
     config.model.injective_padding = if kind == Kind::Classifier { 2 } else { 0 };
     config.model.coefficient = Some(0.8);
     config.model.classes = 3;
+    config.model.head_channels = 5;
+    config.train.density_weight = 2.0;
     config.log_det.terms = 2;
     if kind == Kind::Toy {
         config.model.input = vec![2];
@@ -121,7 +123,7 @@ fn assert_agree(what: &str, found: &Tensors, wanted: &Tensors) {
 
 #[test]
 fn losses_and_gradients_are_those_of_the_interpreter() {
-    let cases = [Kind::Classifier, Kind::Density, Kind::Toy].map(|kind| {
+    let cases = [Kind::Classifier, Kind::Density, Kind::Toy, Kind::Hybrid].map(|kind| {
         let (model, values) = model(kind);
         let graph = model.gradient_graph(BATCH, Probes::Keys);
         let inputs = inputs(&model, &values, model.training_log_det().as_ref());
@@ -135,6 +137,29 @@ fn losses_and_gradients_are_those_of_the_interpreter() {
             assert_agree(&format!("{kind:?} on {}", gpu.info()), &on(gpu, graph, inputs), wanted);
         }
     });
+}
+
+/// The loss of a hybrid model is that of its parts: cross-entropy, and the density's weighted nats per dimension.
+#[test]
+fn a_hybrid_model_weighs_density_and_classes() {
+    let (model, values) = model(Kind::Hybrid);
+    let log_det = model.training_log_det();
+    let inputs = inputs(&model, &values, log_det.as_ref());
+    let graph = model.eval_graph(BATCH, &Evaluation { log_det, probes: Probes::Keys, labels: true }).unwrap();
+    let found = fixture::run(&graph, &inputs);
+    let get = |name: &str, sample: usize| found.get(name).data()[sample];
+    let dimensions = model.input_len() as f64;
+    for sample in 0..BATCH {
+        let expected = get("cross_entropy", sample) - 2.0 / dimensions * get("log_prob", sample);
+        assert!((get("loss", sample) - expected).abs() < 1e-12, "sample {sample}");
+        let bits = 8.0 - get("log_prob", sample) / dimensions / std::f64::consts::LN_2;
+        assert!((get("bits_per_dim", sample) - bits).abs() < 1e-12, "sample {sample}");
+    }
+    // The heads see every scale: the first scale's convolution has a gradient.
+    let gradients = fixture::run(&model.gradient_graph(BATCH, Probes::Keys), &inputs);
+    for name in ["heads.0.conv.weight", "logits.weight", "prior_mu"] {
+        assert!(norm(gradients.get(&format!("grad/{name}"))) > 0.0, "{name} has no gradient");
+    }
 }
 
 #[test]

@@ -64,19 +64,23 @@ pub fn run(args: &Args) -> Result<Outcome> {
         return Ok(Outcome::Done);
     }
     output::print(&format!("samples        {}", summary.samples));
-    match (summary.accuracy, summary.bits_per_dim, summary.log_prob) {
-        (Some(accuracy), ..) => {
-            output::print(&format!("accuracy       {:.2} %", 100.0 * accuracy));
-            output::print(&format!("cross-entropy  {:.5} ± {:.5} nats", summary.loss, summary.loss_standard_error));
-        }
-        (_, Some(bits), _) => {
-            output::print(&format!("bits/dim       {bits:.4} ± {:.4}", summary.loss_standard_error));
-        }
-        (.., log_prob) => output::print(&format!(
-            "log-likelihood {:.4} ± {:.4} nats",
-            log_prob.unwrap_or(f64::NAN),
-            summary.loss_standard_error
-        )),
+    let error = summary.loss_standard_error;
+    let both = summary.accuracy.is_some() && summary.bits_per_dim.is_some();
+    // The standard error is that of the loss: with both a density and classes it belongs to neither alone.
+    let print = |what: &str, value: f64, unit: &str| {
+        let error = if both { String::new() } else { format!(" ± {error:.4}") };
+        output::print(&format!("{what:<14} {value:.4}{error} {unit}"));
+    };
+    if let Some(accuracy) = summary.accuracy {
+        output::print(&format!("accuracy       {:.2} %", 100.0 * accuracy));
+    }
+    if let Some(cross_entropy) = summary.cross_entropy {
+        print("cross-entropy", cross_entropy, "nats");
+    }
+    match (summary.bits_per_dim, summary.log_prob) {
+        (Some(bits), _) => print("bits/dim", bits, ""),
+        (None, Some(log_prob)) => print("log-likelihood", log_prob, "nats"),
+        (None, None) => {}
     }
     Ok(Outcome::Done)
 }

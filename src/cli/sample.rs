@@ -60,7 +60,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
 async fn sample(args: &Args) -> Result<()> {
     let (mut network, config) = model::open(&args.model, args.adapter.as_deref()).await?;
     let kind = config.model.kind;
-    if kind == Kind::Classifier || (kind == Kind::Toy && config.model.input != [2]) {
+    if !kind.has_density() || (kind == Kind::Toy && config.model.input != [2]) {
         let problem = "there is nothing to draw: sampling takes a density model of images or of points of the plane";
         return Err(Error::Model { path: args.model.clone(), problem: problem.into() });
     }

@@ -4,12 +4,22 @@ use super::Config;
 use crate::error::{Error, Result};
 use crate::nearest::unknown;
 
-/// Name and text of each preset.
-const PRESETS: [(&str, &str); 4] = [
+/// Name and text of each preset: small ones first, then the networks of the paper and of its scripts.
+const PRESETS: [(&str, &str); 14] = [
     ("toy-8gaussians", include_str!("../../presets/toy-8gaussians.toml")),
     ("toy-checkerboard", include_str!("../../presets/toy-checkerboard.toml")),
     ("fashion-mnist-small", include_str!("../../presets/fashion-mnist-small.toml")),
     ("fashion-mnist-small-density", include_str!("../../presets/fashion-mnist-small-density.toml")),
+    ("mnist-small", include_str!("../../presets/mnist-small.toml")),
+    ("mnist-small-hybrid", include_str!("../../presets/mnist-small-hybrid.toml")),
+    ("mnist", include_str!("../../presets/mnist.toml")),
+    ("cifar10", include_str!("../../presets/cifar10.toml")),
+    ("cifar10-21", include_str!("../../presets/cifar10-21.toml")),
+    ("cifar100", include_str!("../../presets/cifar100.toml")),
+    ("mnist-density", include_str!("../../presets/mnist-density.toml")),
+    ("cifar10-density-16", include_str!("../../presets/cifar10-density-16.toml")),
+    ("cifar10-density-32", include_str!("../../presets/cifar10-density-32.toml")),
+    ("toy-100", include_str!("../../presets/toy-100.toml")),
 ];
 
 impl Config {

@@ -68,8 +68,15 @@ impl Config {
                 model.injective_padding
             )
         })?;
-        require(model.kind != Kind::Classifier || model.classes > 1, || {
+        require(!model.kind.has_classes() || model.classes > 1, || {
             format!("model.classes = {}: a classifier needs at least 2", model.classes)
+        })?;
+        require(model.kind != Kind::Hybrid || model.head_channels > 0, || {
+            "model.head_channels = 0: the heads of a hybrid model need at least 1 channel".into()
+        })?;
+        let weight = self.train.density_weight;
+        require(weight.is_finite() && weight >= 0.0, || {
+            format!("train.density_weight = {weight}: it must be a number of at least 0")
         })?;
         require(model.activation != Activation::MaxMin || model.channels.iter().all(|c| c.is_multiple_of(2)), || {
             format!("model.channels = {:?}: activation maxmin pairs channels, so they must be even", model.channels)
@@ -124,7 +131,7 @@ impl Config {
                 model.activation != Activation::MaxMin || c.is_multiple_of(2) || first && model.blocks[0] == 1,
                 || format!("stage {stage} has {c} channels: activation maxmin pairs channels, so they must be even"),
             )?;
-            if model.kind == Kind::Density && stage + 1 < model.strides.len() {
+            if model.kind.is_multiscale() && stage + 1 < model.strides.len() {
                 require(c.is_multiple_of(2), || {
                     format!(
                         "model.input = {:?}: half of the {c} channels of stage {stage} are factored out, so they must be \
@@ -144,7 +151,7 @@ impl Config {
         require(log_det.samples > 0, || "log_det.samples = 0: the estimate needs at least 1 probe".into())?;
         let model = &self.model;
         let dimension: usize = model.input.iter().product();
-        let exact = log_det.estimator == Estimator::Exact && model.kind != Kind::Classifier;
+        let exact = log_det.estimator == Estimator::Exact && model.kind.has_density();
         require(!exact || dimension <= EXACT_LIMIT, || {
             format!(
                 "log_det.estimator = \"exact\": training computes it for at most {EXACT_LIMIT} dimensions, \
@@ -152,7 +159,7 @@ impl Config {
                 model.input
             )
         })?;
-        require(model.kind == Kind::Classifier || model.coefficient.is_some() || exact, || {
+        require(!model.kind.has_density() || model.coefficient.is_some() || exact, || {
             "model.coefficient = \"none\": the log-determinant series needs branches of norm below 1; \
              give a coefficient, or use log_det.estimator = \"exact\""
                 .into()

@@ -3,7 +3,7 @@
 use super::batches::{Batches, eval_batches};
 use super::prepare::{Augment, Padding, Prepare};
 use super::{Batch, Dataset, Elements, Split, arrays, catalogue};
-use crate::config::{Config, Kind};
+use crate::config::Config;
 use crate::error::{Error, Result};
 
 /// Samples of one split, ready to be fed to a model.
@@ -34,7 +34,7 @@ impl Source {
         }
         let prepare = prepare(config, &dataset)?;
         let classes = dataset.classes();
-        if config.model.kind == Kind::Classifier && classes != config.model.classes {
+        if config.model.kind.has_classes() && classes != config.model.classes {
             return Err(Error::Config(format!(
                 "{name} has {classes} classes, model.classes = {}; set model.classes={classes}",
                 config.model.classes
@@ -114,5 +114,5 @@ fn prepare(config: &Config, dataset: &Dataset) -> Result<Prepare> {
         padding: if colour { Padding::Symmetric } else { Padding::Zero },
         flip: colour || dataset.name().starts_with("fashion"),
     });
-    Ok(Prepare { pad, augment, dequantize: config.data.dequantize || config.model.kind == Kind::Density })
+    Ok(Prepare { pad, augment, dequantize: config.data.dequantize || config.model.kind.is_multiscale() })
 }

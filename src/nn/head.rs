@@ -1,5 +1,10 @@
-//! The classifier's head: batch normalisation, ReLU, average over pixels, linear; and its loss. It stands outside of the
-//! invertible part.
+//! What tells classes apart: heads over activations of the network, and the loss. They stand outside of the invertible
+//! part.
+//!
+//! A head looks at the activations of one or several scales. What it sees of each goes through an optional convolution,
+//! batch normalisation, ReLU and an average over pixels; a linear layer over all of these features gives the logits. A
+//! classifier's head sees the last activations, without convolution, as published; those of a hybrid model see every scale
+//! (Chen et al., *Residual Flows*, section 5.2).
 
 use super::actnorm::{moments, per_channel};
 use crate::graph::{Graph, NodeId};
@@ -10,9 +15,9 @@ pub const MOMENTUM: f64 = 0.9;
 /// Added to variances.
 const VARIANCE_FLOOR: f64 = 1e-5;
 
-/// Parameters and running statistics, vectors over channels, and the linear layer `[classes, c]`, `[classes]`.
+/// Parameters and running statistics of a batch normalisation, vectors over channels.
 #[derive(Clone, Copy, Debug)]
-pub struct Head {
+pub struct BatchNorm {
     /// Scale of the normalised channels.
     pub scale: NodeId,
     /// Shift of the normalised channels.
@@ -21,6 +26,22 @@ pub struct Head {
     pub mean: NodeId,
     /// Running variance.
     pub variance: NodeId,
+}
+
+/// How the activations of one scale become features.
+#[derive(Clone, Copy, Debug)]
+pub struct Scale {
+    /// Weight `[k, c, 3, 3]` of a convolution that comes first, if there is one.
+    pub convolution: Option<NodeId>,
+    /// The batch normalisation.
+    pub norm: BatchNorm,
+}
+
+/// A head: scales, and the linear layer `[classes, features]`, `[classes]` over the features of all of them.
+#[derive(Clone, Debug)]
+pub struct Head {
+    /// The scales, in order.
+    pub scales: Vec<Scale>,
     /// Weight of the linear layer.
     pub weight: NodeId,
     /// Bias of the linear layer.
@@ -28,31 +49,52 @@ pub struct Head {
 }
 
 impl Head {
-    /// Logits `[n, classes]` of features `[n, c, h, w]`, with the statistics of this batch; also the new running mean and
-    /// variance `[c]`.
-    pub fn train(&self, g: &mut Graph, x: NodeId) -> (NodeId, NodeId, NodeId) {
-        let shape = g.shape(x).clone();
-        let count = (shape.len() / shape[1]) as f64;
-        let (mean, variance) = moments(g, x);
-        let logits = self.logits(g, x, mean, variance);
-        // Running variances are unbiased, the one that normalises is not, as in PyTorch.
-        let unbiased = g.scale(variance, count / (count - 1.0).max(1.0));
-        let mut mix = |running: NodeId, new: NodeId| {
-            let new = g.reshape(new, [shape[1]]);
-            let (kept, added) = (g.scale(running, 1.0 - MOMENTUM), g.scale(new, MOMENTUM));
-            g.add(kept, added)
+    /// Logits `[n, classes]` of the activations `[n, c, h, w]` of each scale, with the statistics of this batch; also the
+    /// new running mean and variance `[c]` of each scale.
+    #[track_caller]
+    pub fn train(&self, g: &mut Graph, seen: &[NodeId]) -> (NodeId, Vec<[NodeId; 2]>) {
+        let mut statistics = Vec::new();
+        let mut features = Vec::new();
+        for (scale, x) in self.look(g, seen) {
+            let (mean, variance) = moments(g, x);
+            features.push(scale.norm.features(g, x, mean, variance));
+            statistics.push(scale.norm.update(g, x, mean, variance));
+        }
+        (self.logits(g, &features), statistics)
+    }
+
+    /// Logits `[n, classes]` of the activations `[n, c, h, w]` of each scale, with the running statistics.
+    #[track_caller]
+    pub fn evaluate(&self, g: &mut Graph, seen: &[NodeId]) -> NodeId {
+        let mut features = Vec::new();
+        for (scale, x) in self.look(g, seen) {
+            let (mean, variance) = (per_channel(g, scale.norm.mean, x), per_channel(g, scale.norm.variance, x));
+            features.push(scale.norm.features(g, x, mean, variance));
+        }
+        self.logits(g, &features)
+    }
+
+    /// The activations of each scale after its convolution.
+    #[track_caller]
+    fn look(&self, g: &mut Graph, seen: &[NodeId]) -> Vec<(Scale, NodeId)> {
+        assert_eq!(seen.len(), self.scales.len(), "a head of {} scales was shown {}", self.scales.len(), seen.len());
+        let look = |(&scale, &x): (&Scale, &NodeId)| {
+            (scale, scale.convolution.map_or(x, |weight| g.conv2d(x, weight, 1, [1, 1], 1)))
         };
-        let (mean, variance) = (mix(self.mean, mean), mix(self.variance, unbiased));
-        (logits, mean, variance)
+        self.scales.iter().zip(seen).map(look).collect()
     }
 
-    /// Logits `[n, classes]` of features `[n, c, h, w]`, with the running statistics.
-    pub fn evaluate(&self, g: &mut Graph, x: NodeId) -> NodeId {
-        let (mean, variance) = (per_channel(g, self.mean, x), per_channel(g, self.variance, x));
-        self.logits(g, x, mean, variance)
+    fn logits(&self, g: &mut Graph, features: &[NodeId]) -> NodeId {
+        let features = g.concat(features, 1);
+        let product = g.linear(features, self.weight);
+        let bias = per_channel(g, self.bias, product);
+        g.add(product, bias)
     }
+}
 
-    fn logits(&self, g: &mut Graph, x: NodeId, mean: NodeId, variance: NodeId) -> NodeId {
+impl BatchNorm {
+    /// Features `[n, c]` of `x` `[n, c, h, w]`: normalised with these statistics, positive parts, averaged over pixels.
+    fn features(&self, g: &mut Graph, x: NodeId, mean: NodeId, variance: NodeId) -> NodeId {
         let shape = g.shape(x).clone();
         let floored = g.add_scalar(variance, VARIANCE_FLOOR);
         let std = g.sqrt(floored);
@@ -67,10 +109,20 @@ impl Head {
         let axes: Vec<usize> = (2..shape.rank()).collect();
         let pixels: usize = shape.extents()[2..].iter().product();
         let sum = g.sum(positive, &axes);
-        let features = g.scale(sum, 1.0 / pixels as f64);
-        let product = g.linear(features, self.weight);
-        let bias = per_channel(g, self.bias, product);
-        g.add(product, bias)
+        g.scale(sum, 1.0 / pixels as f64)
+    }
+
+    /// The running mean and variance `[c]` after a batch with these statistics.
+    fn update(&self, g: &mut Graph, x: NodeId, mean: NodeId, variance: NodeId) -> [NodeId; 2] {
+        let shape = g.shape(x).clone();
+        let count = (shape.len() / shape[1]) as f64;
+        // Running variances are unbiased, the one that normalises is not, as in PyTorch.
+        let unbiased = g.scale(variance, count / (count - 1.0).max(1.0));
+        [(self.mean, mean), (self.variance, unbiased)].map(|(running, new)| {
+            let new = g.reshape(new, [shape[1]]);
+            let (kept, added) = (g.scale(running, 1.0 - MOMENTUM), g.scale(new, MOMENTUM));
+            g.add(kept, added)
+        })
     }
 }
 

@@ -18,16 +18,18 @@
 //! # Outputs
 //! | graph | name | shape | what |
 //! | --- | --- | --- | --- |
-//! | [loss](Model::loss_graph), [gradient](Model::gradient_graph) | `loss` | `[]` | mean cross-entropy in nats (classifier), bits per dimension (density), nats (toy) |
-//! | | `accuracy` | `[]` | fraction classified rightly (classifier) |
-//! | | `log_prior`, `log_det` | `[]` | means in nats (density, toy) |
+//! | [loss](Model::loss_graph), [gradient](Model::gradient_graph) | `loss` | `[]` | mean cross-entropy in nats (classifier), bits per dimension (density), nats (toy), cross-entropy and weighted nats (hybrid) |
+//! | | `accuracy` | `[]` | fraction classified rightly (classifier, hybrid) |
+//! | | `bits_per_dim` | `[]` | mean (density, hybrid) |
+//! | | `log_prior`, `log_det` | `[]` | means in nats (all but classifier) |
 //! | | names of state | | next power-iteration vectors and σ, running statistics |
 //! | gradient | `grad/NAME` | as NAME | derivative of `loss` in each parameter |
 //! | [evaluation](Model::eval_graph) | `z` | `[n, d]` | latent numbers |
-//! | | `logits`, `prediction` | `[n, classes]`, `[n]` | (classifier) |
-//! | | `correct` | `[n]` | 1 or 0 (classifier, with labels) |
-//! | | `log_prior`, `log_det`, `log_prob` | `[n]` | nats; the last is the sum of the others (density, toy) |
-//! | | `loss` | `[n]` | of each sample, as above (classifier with labels, density, toy) |
+//! | | `logits`, `prediction` | `[n, classes]`, `[n]` | (classifier, hybrid) |
+//! | | `correct`, `cross_entropy` | `[n]` | 1 or 0; nats (classifier and hybrid, with labels) |
+//! | | `log_prior`, `log_det`, `log_prob` | `[n]` | nats; the last is the sum of the others (all but classifier) |
+//! | | `bits_per_dim` | `[n]` | (density, hybrid) |
+//! | | `loss` | `[n]` | of each sample, as above (classifier and hybrid with labels, density, toy) |
 //! | [initialisation](Model::init_graph) | names of ActNorm's parameters, and of the power-iteration state | | from the data `x` |
 //! | [tightening](Model::tighten_graph) | `…weight_u`, `…weight_v`, `…weight_sigma` | | converged power iteration |
 //! | [inversion](Model::inverse_graph) | `x` | `[n, …input]` | |
@@ -61,6 +63,8 @@ pub(crate) enum Part {
     Pad(usize),
     /// The residual block with this index.
     Block(usize),
+    /// The head with this number looks at what is there.
+    Head(usize),
     /// The first half of the channels goes to the prior.
     FactorOut,
 }
@@ -157,9 +161,9 @@ impl Model {
         layout::latent_len(&self.config.model)
     }
 
-    /// Number of classes of a classifier.
+    /// Number of classes, for models that have them.
     pub fn classes(&self) -> Option<usize> {
-        (self.config.model.kind == Kind::Classifier).then_some(self.config.model.classes)
+        self.config.model.kind.has_classes().then_some(self.config.model.classes)
     }
 
     /// Multiply-adds of the residual branches for one sample, forwards.

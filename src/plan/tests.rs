@@ -125,7 +125,7 @@ fn model(kind: Kind, memory: Memory) -> Model {
     config.model.strides = vec![1, 2];
     config.model.channels = vec![4, 6];
     config.model.injective_padding = if kind == Kind::Classifier { 3 } else { 0 };
-    config.model.initial_squeeze = kind == Kind::Density;
+    config.model.initial_squeeze = kind.is_multiscale();
     config.model.classes = 3;
     config.log_det.terms = 3;
     config.log_det.samples = 2;
@@ -141,7 +141,7 @@ fn model(kind: Kind, memory: Memory) -> Model {
 
 #[test]
 fn sharing_memory_changes_no_result() {
-    for kind in [Kind::Classifier, Kind::Density, Kind::Toy] {
+    for kind in [Kind::Classifier, Kind::Density, Kind::Toy, Kind::Hybrid] {
         for memory in [Memory::Store, Memory::Checkpoint] {
             let model = model(kind, memory);
             let [before, after] = check(&format!("{kind:?} gradient"), &model.gradient_graph(2, Probes::Keys));
@@ -149,12 +149,12 @@ fn sharing_memory_changes_no_result() {
         }
         let model = model(kind, Memory::Store);
         let evaluation =
-            Evaluation { log_det: model.training_log_det(), probes: Probes::Keys, labels: kind == Kind::Classifier };
+            Evaluation { log_det: model.training_log_det(), probes: Probes::Keys, labels: kind.has_classes() };
         check(&format!("{kind:?} evaluation"), &model.eval_graph(2, &evaluation).unwrap());
         check(&format!("{kind:?} initialisation"), &model.init_graph(2));
         check(&format!("{kind:?} tightening"), &model.tighten_graph(1e-3, 50).unwrap());
         check(&format!("{kind:?} inversion"), &model.inverse_graph(2, Stop::default()));
-        if kind != Kind::Classifier {
+        if kind.has_density() {
             check(&format!("{kind:?} sampling"), &model.sample_graph(2, Stop::default()));
         }
     }

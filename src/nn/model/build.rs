@@ -34,6 +34,16 @@ impl Pass {
     }
 }
 
+/// Where the way forwards leads.
+pub(super) struct Forward {
+    /// The latent parts in order.
+    pub(super) latent: Vec<NodeId>,
+    /// The log-determinant `[n]`, if the pass asks for it.
+    pub(super) log_det: Option<NodeId>,
+    /// The activations that heads look at, in order.
+    pub(super) seen: Vec<NodeId>,
+}
+
 /// A graph in the making.
 pub(super) struct Build<'m> {
     pub(super) model: &'m Model,
@@ -156,14 +166,15 @@ impl<'m> Build<'m> {
         nodes.to_vec()
     }
 
-    /// The way from `x` to the latent parts in order, and the log-determinant `[n]` if the pass asks for it.
-    pub(super) fn forward(&mut self, x: NodeId, pass: &Pass) -> (Vec<NodeId>, Option<NodeId>) {
+    /// The way from `x` to the latent parts, with the log-determinant if the pass asks for it.
+    pub(super) fn forward(&mut self, x: NodeId, pass: &Pass) -> Forward {
         let model = self.model;
-        let (mut x, mut latent, mut log_det) = (x, Vec::new(), None);
+        let (mut x, mut latent, mut seen, mut log_det) = (x, Vec::new(), Vec::new(), None);
         for &part in &model.parts {
             match part {
                 Part::Squeeze => x = squeeze::squeeze(&mut self.g, x),
                 Part::Pad(extra) => x = squeeze::pad_channels(&mut self.g, x, extra),
+                Part::Head(_) => seen.push(x),
                 Part::FactorOut => {
                     let (out, rest) = squeeze::factor_out(&mut self.g, x);
                     latent.push(out);
@@ -186,7 +197,7 @@ impl<'m> Build<'m> {
             }
         }
         latent.push(x);
-        (latent, log_det)
+        Forward { latent, log_det, seen }
     }
 
     /// Latent parts joined to `[n, d]`.
@@ -217,6 +228,7 @@ impl<'m> Build<'m> {
         let mut reports: Option<[NodeId; 3]> = None;
         for &part in model.parts.iter().rev() {
             match part {
+                Part::Head(_) => {}
                 Part::Squeeze => x = squeeze::unsqueeze(&mut self.g, x),
                 Part::Pad(extra) => x = squeeze::drop_channels(&mut self.g, x, extra),
                 Part::FactorOut => {
@@ -264,7 +276,7 @@ impl<'m> Build<'m> {
                     shape[0] /= 2;
                     out.push(self.batched(&shape));
                 }
-                Part::Block(_) => {}
+                Part::Block(_) | Part::Head(_) => {}
             }
         }
         (out, self.batched(&shape))

@@ -2,11 +2,11 @@
 
 use super::Model;
 use super::build::{Build, Pass, key_row};
-use super::layout::norm_names;
+use super::layout::{self, norm_names};
 use crate::config::{Kind, Memory, Prior};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, NodeId};
-use crate::nn::head::{self, Head};
+use crate::nn::head::{self, BatchNorm, Head, Scale};
 use crate::nn::inverse::Stop;
 use crate::nn::logdet::{EXACT_LIMIT, LogDet};
 use crate::nn::prior::{self, Gaussian};
@@ -39,30 +39,30 @@ impl Model {
             recompute: self.config().train.memory == Memory::Checkpoint,
             initialize: false,
         };
-        let (latent, log_det) = build.forward(x, &pass);
-        match log_det {
-            None => {
-                let labels = build.g.input("labels", [n]);
-                let head = build.head();
-                let features = latent[0];
-                let (logits, mean, variance) = head.train(&mut build.g, features);
-                let verdict = head::judge(&mut build.g, logits, labels);
-                build.mean_output("loss", verdict.loss);
-                build.mean_output("accuracy", verdict.correct);
-                let seen = build.param("bn1.num_batches_tracked");
-                let seen = build.g.add_scalar(seen, 1.0);
-                for (name, node) in [("running_mean", mean), ("running_var", variance), ("num_batches_tracked", seen)] {
-                    build.update(format!("bn1.{name}"), node);
-                }
+        let forward = build.forward(x, &pass);
+        let mut terms = Vec::new();
+        if let Some(log_det) = forward.log_det {
+            let z = build.join(&forward.latent);
+            let density = build.density(z, log_det);
+            for (name, node) in [("log_prior", density.log_prior), ("log_det", log_det)] {
+                build.mean_output(name, node);
             }
-            Some(log_det) => {
-                let z = build.join(&latent);
-                let (log_prior, _, loss) = build.density(z, log_det);
-                for (name, node) in [("loss", loss), ("log_prior", log_prior), ("log_det", log_det)] {
-                    build.mean_output(name, node);
-                }
+            if let Some(bits) = density.bits_per_dim {
+                build.mean_output("bits_per_dim", bits);
             }
+            terms.push(density.loss);
         }
+        if !forward.seen.is_empty() {
+            let labels = build.g.input("labels", [n]);
+            let head = build.head(forward.seen.len());
+            let (logits, statistics) = head.train(&mut build.g, &forward.seen);
+            let verdict = head::judge(&mut build.g, logits, labels);
+            build.mean_output("accuracy", verdict.correct);
+            build.update_statistics(&statistics);
+            terms.push(verdict.loss);
+        }
+        let loss = build.total(&terms);
+        build.mean_output("loss", loss);
         build.finish()
     }
 
@@ -87,28 +87,43 @@ impl Model {
         }
         let mut build = Build::new(self, n);
         let x = build.input();
-        let log_det = evaluation.log_det.clone().filter(|_| kind != Kind::Classifier);
-        let (latent, log_det) = build.forward(x, &Pass::evaluation(log_det, evaluation.probes));
-        let z = build.join(&latent);
+        let log_det = evaluation.log_det.clone().filter(|_| kind.has_density());
+        let forward = build.forward(x, &Pass::evaluation(log_det, evaluation.probes));
+        let z = build.join(&forward.latent);
         build.g.output("z", z);
-        if kind == Kind::Classifier {
-            let head = build.head();
-            let logits = head.evaluate(&mut build.g, latent[0]);
+        // The loss of a model with a density and classes takes both; where one is not asked for there is no such output.
+        let (mut terms, mut wanted) = (Vec::new(), 0);
+        if kind.has_classes() {
+            wanted += 1;
+            let head = build.head(forward.seen.len());
+            let logits = head.evaluate(&mut build.g, &forward.seen);
             build.g.output("logits", logits);
             let labels = if evaluation.labels { build.g.input("labels", [n]) } else { build.g.constant(0.0, [n]) };
             let verdict = head::judge(&mut build.g, logits, labels);
             build.g.output("prediction", verdict.prediction);
             if evaluation.labels {
-                build.g.output("loss", verdict.loss);
+                build.g.output("cross_entropy", verdict.loss);
                 build.g.output("correct", verdict.correct);
+                terms.push(verdict.loss);
             }
         }
-        if let Some(log_det) = log_det {
-            let (log_prior, log_prob, loss) = build.density(z, log_det);
-            let outputs = [("log_prior", log_prior), ("log_det", log_det), ("log_prob", log_prob), ("loss", loss)];
+        if kind.has_density() {
+            wanted += 1;
+        }
+        if let Some(log_det) = forward.log_det {
+            let density = build.density(z, log_det);
+            let outputs = [("log_prior", density.log_prior), ("log_det", log_det), ("log_prob", density.log_prob)];
             for (name, node) in outputs {
                 build.g.output(name, node);
             }
+            if let Some(bits) = density.bits_per_dim {
+                build.g.output("bits_per_dim", bits);
+            }
+            terms.push(density.loss);
+        }
+        if terms.len() == wanted {
+            let loss = build.total(&terms);
+            build.g.output("loss", loss);
         }
         Ok(build.finish())
     }
@@ -167,17 +182,52 @@ impl Model {
     }
 }
 
+/// What a flow says about samples, `[n]` each.
+struct Density {
+    log_prior: NodeId,
+    log_prob: NodeId,
+    /// Of images.
+    bits_per_dim: Option<NodeId>,
+    /// The density's part of the loss.
+    loss: NodeId,
+}
+
 impl Build<'_> {
     fn input(&mut self) -> NodeId {
         let shape = self.batched(&self.model.config.model.input);
         self.g.input("x", shape)
     }
 
-    fn head(&mut self) -> Head {
-        let [scale, shift, mean, variance, weight, bias] =
-            ["bn1.weight", "bn1.bias", "bn1.running_mean", "bn1.running_var", "logits.weight", "logits.bias"]
-                .map(|name| self.param(name));
-        Head { scale, shift, mean, variance, weight, bias }
+    fn head(&mut self, scales: usize) -> Head {
+        let kind = self.model.config.model.kind;
+        let scales = (0..scales).map(|number| {
+            let (convolution, norm) = layout::head_names(kind, number);
+            let convolution = convolution.map(|name| self.param(&name));
+            let [scale, shift, mean, variance] =
+                ["weight", "bias", "running_mean", "running_var"].map(|name| self.param(&format!("{norm}.{name}")));
+            Scale { convolution, norm: BatchNorm { scale, shift, mean, variance } }
+        });
+        let scales = scales.collect();
+        let [weight, bias] = ["logits.weight", "logits.bias"].map(|name| self.param(name));
+        Head { scales, weight, bias }
+    }
+
+    /// Makes the statistics of each scale's batch normalisation its next ones.
+    fn update_statistics(&mut self, statistics: &[[NodeId; 2]]) {
+        for (number, &[mean, variance]) in statistics.iter().enumerate() {
+            let (_, norm) = layout::head_names(self.model.config.model.kind, number);
+            let seen = self.param(&format!("{norm}.num_batches_tracked"));
+            let seen = self.g.add_scalar(seen, 1.0);
+            for (name, node) in [("running_mean", mean), ("running_var", variance), ("num_batches_tracked", seen)] {
+                self.update(format!("{norm}.{name}"), node);
+            }
+        }
+    }
+
+    /// The sum of the terms of the loss.
+    fn total(&mut self, terms: &[NodeId]) -> NodeId {
+        let sum = terms.iter().copied().reduce(|sum, term| self.g.add(sum, term));
+        sum.expect("every model has a density or classes")
     }
 
     fn gaussian(&mut self) -> Option<Gaussian> {
@@ -185,20 +235,22 @@ impl Build<'_> {
         learned.then(|| Gaussian { mean: self.param("prior_mu"), log_std: self.param("prior_logstd") })
     }
 
-    /// (log_prior, log_prob, loss), `[n]` each.
-    fn density(&mut self, z: NodeId, log_det: NodeId) -> (NodeId, NodeId, NodeId) {
+    fn density(&mut self, z: NodeId, log_det: NodeId) -> Density {
         let gaussian = self.gaussian();
         let log_prior = prior::log_density(&mut self.g, z, gaussian);
         let log_prob = self.g.add(log_prior, log_det);
-        let loss = match self.model.config.model.kind {
-            Kind::Density => {
-                let bits = std::f64::consts::LN_2 * self.model.input_len() as f64;
-                let scaled = self.g.scale(log_prob, -1.0 / bits);
-                self.g.add_scalar(scaled, BITS_OF_A_LEVEL)
-            }
-            _ => self.g.neg(log_prob),
+        let config = &self.model.config;
+        let dimensions = self.model.input_len() as f64;
+        let bits_per_dim = config.model.kind.is_multiscale().then(|| {
+            let scaled = self.g.scale(log_prob, -1.0 / (std::f64::consts::LN_2 * dimensions));
+            self.g.add_scalar(scaled, BITS_OF_A_LEVEL)
+        });
+        let loss = match (config.model.kind, bits_per_dim) {
+            (Kind::Hybrid, _) => self.g.scale(log_prob, -config.train.density_weight / dimensions),
+            (_, Some(bits)) => bits,
+            (_, None) => self.g.neg(log_prob),
         };
-        (log_prior, log_prob, loss)
+        Density { log_prior, log_prob, bits_per_dim, loss }
     }
 
     fn mean_output(&mut self, name: &str, node: NodeId) {

@@ -24,7 +24,7 @@ pub(super) fn lay_out(model: &ModelConfig) -> (Vec<Part>, Vec<Block>) {
         parts.push(Part::Pad(model.injective_padding));
         c += model.injective_padding;
     }
-    let density = model.kind == Kind::Density;
+    let multiscale = model.kind.is_multiscale();
     for (stage, &count) in model.blocks.iter().enumerate() {
         let mut norm_size = [h, w];
         if model.strides[stage] == 2 {
@@ -33,20 +33,26 @@ pub(super) fn lay_out(model: &ModelConfig) -> (Vec<Part>, Vec<Block>) {
         }
         for index in 0..count {
             // Published: in a classifier the squeeze belongs to the block, and the block's norms are taken before it.
-            if density || index > 0 {
+            if multiscale || index > 0 {
                 norm_size = [h, w];
             }
             let prefix =
-                if density { format!("stack.{stage}.stack.{index}") } else { format!("stack.{}", blocks.len()) };
+                if multiscale { format!("stack.{stage}.stack.{index}") } else { format!("stack.{}", blocks.len()) };
             let leading = !blocks.is_empty();
             let branch = Branch::convolutional([c, h, w], model.channels[stage], model.activation, leading);
             parts.push(Part::Block(blocks.len()));
             blocks.push(Block { prefix, branch, norm_size });
         }
-        if density && stage + 1 < model.blocks.len() {
+        if model.kind == Kind::Hybrid {
+            parts.push(Part::Head(stage));
+        }
+        if multiscale && stage + 1 < model.blocks.len() {
             parts.push(Part::FactorOut);
             c /= 2;
         }
+    }
+    if model.kind == Kind::Classifier {
+        parts.push(Part::Head(0));
     }
     (parts, blocks)
 }
@@ -83,25 +89,67 @@ fn prior_params(length: usize) -> [Param; 2] {
     ["prior_mu", "prior_logstd"].map(|name| Param::parameter(name, [length], Init::Constant(0.0)))
 }
 
-fn head_params(channels: usize, classes: usize) -> Vec<Param> {
-    let uniform = Init::Uniform { bound: 1.0 / (channels as f64).sqrt() };
-    let vector = |name: &str, value| Param::parameter(format!("bn1.{name}"), [channels], Init::Constant(value));
-    let statistic = |name: &str, value| Param::state(format!("bn1.{name}"), [channels], Init::Constant(value));
+/// Batch normalisation of so many channels.
+fn norm_params(prefix: &str, channels: usize) -> Vec<Param> {
+    let vector = |name: &str, value| Param::parameter(format!("{prefix}.{name}"), [channels], Init::Constant(value));
+    let statistic = |name: &str, value| Param::state(format!("{prefix}.{name}"), [channels], Init::Constant(value));
     vec![
         vector("weight", 1.0),
         vector("bias", 0.0),
         statistic("running_mean", 0.0),
         statistic("running_var", 1.0),
-        Param::state("bn1.num_batches_tracked", Shape::scalar(), Init::Constant(0.0)),
-        Param::parameter("logits.weight", [classes, channels], uniform),
+        Param::state(format!("{prefix}.num_batches_tracked"), Shape::scalar(), Init::Constant(0.0)),
+    ]
+}
+
+fn logits_params(features: usize, classes: usize) -> [Param; 2] {
+    let uniform = Init::Uniform { bound: 1.0 / (features as f64).sqrt() };
+    [
+        Param::parameter("logits.weight", [classes, features], uniform),
         Param::parameter("logits.bias", [classes], uniform),
     ]
+}
+
+/// The head of a classifier, as published.
+fn head_params(channels: usize, classes: usize) -> Vec<Param> {
+    let mut params = norm_params("bn1", channels);
+    params.extend(logits_params(channels, classes));
+    params
+}
+
+/// The heads of a hybrid model: for each scale a convolution and batch normalisation, for all together a linear layer.
+fn scale_head_params(model: &ModelConfig, blocks: &[Block]) -> Vec<Param> {
+    let mut params = Vec::new();
+    let mut last = 0;
+    for (scale, &count) in model.blocks.iter().enumerate() {
+        last += count;
+        let channels = blocks[last - 1].branch.input[0];
+        let prefix = head_prefix(scale);
+        let uniform = Init::Uniform { bound: 1.0 / (9.0 * channels as f64).sqrt() };
+        params.push(Param::parameter(format!("{prefix}.conv.weight"), [model.head_channels, channels, 3, 3], uniform));
+        params.extend(norm_params(&format!("{prefix}.bn"), model.head_channels));
+    }
+    params.extend(logits_params(model.head_channels * model.blocks.len(), model.classes));
+    params
+}
+
+fn head_prefix(scale: usize) -> String {
+    format!("heads.{scale}")
+}
+
+/// What the head with this number is made of: its convolution's weight, if it has one, and the prefix of its batch
+/// normalisation.
+pub(super) fn head_names(kind: Kind, number: usize) -> (Option<String>, String) {
+    match kind {
+        Kind::Classifier => (None, "bn1".into()),
+        _ => (Some(format!("{}.conv.weight", head_prefix(number))), format!("{}.bn", head_prefix(number))),
+    }
 }
 
 /// All tensors of the model.
 pub(super) fn params(model: &ModelConfig, blocks: &[Block]) -> Vec<Param> {
     let mut params = Vec::new();
-    if model.kind != Kind::Classifier && model.prior == Prior::Learned {
+    if model.kind.has_density() && model.prior == Prior::Learned {
         params.extend(prior_params(latent_len(model)));
     }
     for block in blocks {
@@ -131,8 +179,10 @@ pub(super) fn params(model: &ModelConfig, blocks: &[Block]) -> Vec<Param> {
             params.extend(block.actnorm_names().map(zeros));
         }
     }
-    if model.kind == Kind::Classifier {
-        params.extend(head_params(final_channels(blocks), model.classes));
+    match model.kind {
+        Kind::Classifier => params.extend(head_params(final_channels(blocks), model.classes)),
+        Kind::Hybrid => params.extend(scale_head_params(model, blocks)),
+        Kind::Density | Kind::Toy => {}
     }
     params
 }
@@ -148,6 +198,6 @@ pub(super) fn unused_params(model: &ModelConfig, blocks: &[Block]) -> Vec<Param>
     match model.kind {
         Kind::Classifier => prior_params(latent_len(model)).to_vec(),
         Kind::Density => head_params(final_channels(blocks), model.classes),
-        Kind::Toy => Vec::new(),
+        Kind::Toy | Kind::Hybrid => Vec::new(),
     }
 }
