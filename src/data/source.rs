@@ -24,7 +24,7 @@ impl Source {
     /// missing or damaged, or if a user's own data do not fit `model.input`.
     pub fn open(config: &Config, name: Option<&str>, split: Split) -> Result<Self> {
         let name = name.unwrap_or(&config.data.name);
-        let classes = (config.model.kind == Kind::Classifier).then_some(config.model.classes);
+        let classes = config.model.kind.has_classes().then_some(config.model.classes);
         let mut dataset = match arrays::path(name) {
             Some(path) => arrays::load(&path, split, &config.model.input, classes)?,
             None => catalogue::load(name, split)?,
