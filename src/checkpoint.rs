@@ -4,6 +4,9 @@
 //! format's version, the resolved configuration, the step, and a BLAKE3 hash of all that and of all names, shapes and
 //! numbers. A checkpoint of a run is a model file that also holds the optimizer's state as `optimizer/NAME`. Files are written
 //! beside their place, flushed and renamed, so that a file under its name is always whole.
+//!
+//! A finished model has a second entry, `iresnet.certificate`: its [`Certificate`] as JSON. It follows from the numbers, is
+//! there for readers who cannot compute it, and is believed by nobody: `iresnet verify` computes it anew.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -13,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::nn::Model;
+use crate::nn::{Certificate, Model};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
@@ -21,6 +24,10 @@ use crate::tensor::Tensor;
 const VERSION: u32 = 1;
 /// The metadata entry.
 const ENTRY: &str = "iresnet";
+/// The metadata entry of the certificate.
+const CERTIFICATE: &str = "iresnet.certificate";
+/// What [`Checkpoint::from_bytes`] says of a file whose hash differs.
+pub(crate) const DAMAGED: &str = "damaged: its contents do not have the hash it was written with";
 /// What names of optimizer state begin with.
 pub const OPTIMIZER: &str = "optimizer/";
 
@@ -47,6 +54,11 @@ impl Checkpoint {
     /// The file's bytes. Equal contents give equal bytes. [`check`](Self::check) first: [`from_bytes`](Self::from_bytes)
     /// refuses numbers that are not finite.
     pub fn to_bytes(&self) -> Vec<u8> {
+        self.to_certified_bytes(None)
+    }
+
+    /// The file's bytes, with a certificate among the metadata.
+    pub fn to_certified_bytes(&self, certificate: Option<&Certificate>) -> Vec<u8> {
         let header = Header { version: VERSION, step: self.step, hash: self.hash(), config: self.config.clone() };
         let json = serde_json::to_string(&header).expect("a configuration can be written as JSON");
         let views = self.tensors.iter().map(|(name, tensor)| {
@@ -54,7 +66,12 @@ impl Checkpoint {
             let view = TensorView::new(Dtype::F32, tensor.shape().extents().to_vec(), bytes);
             (name.as_str(), view.expect("a tensor's data fit its shape"))
         });
-        let metadata = HashMap::from([(ENTRY.to_string(), json)]);
+        let mut metadata = HashMap::from([(ENTRY.to_string(), json)]);
+        // JSON has no infinities: a certificate that holds one certifies nothing.
+        if let Some(certificate) = certificate.filter(|certificate| certificate.log_lipschitz.is_finite()) {
+            let json = serde_json::to_string(certificate).expect("a certificate can be written as JSON");
+            metadata.insert(CERTIFICATE.to_string(), json);
+        }
         safetensors::serialize(views, Some(metadata)).expect("the names of a model fit into a header")
     }
 
@@ -103,7 +120,7 @@ impl Checkpoint {
         let mut checkpoint = Self { config: header.config, step: header.step, tensors };
         checkpoint.sort().map_err(fail)?;
         if checkpoint.hash() != header.hash {
-            return Err(fail("damaged: its contents do not have the hash it was written with".into()));
+            return Err(fail(DAMAGED.into()));
         }
         Ok(checkpoint)
     }
@@ -169,8 +186,22 @@ impl Checkpoint {
     }
 }
 
+/// The certificate that a file's bytes hold, if they hold one that can be read.
+pub fn stored_certificate(bytes: &[u8]) -> Option<Certificate> {
+    let (_, metadata) = SafeTensors::read_metadata(bytes).ok()?;
+    serde_json::from_str(metadata.metadata().as_ref()?.get(CERTIFICATE)?).ok()
+}
+
 #[cfg(feature = "cli")]
 impl Checkpoint {
+    /// Writes the file whole or not at all, with a certificate among its metadata.
+    ///
+    /// # Errors
+    /// [`Error::Io`] naming the file.
+    pub fn save_certified(&self, path: &Path, certificate: &Certificate) -> Result<()> {
+        write_whole(path, &self.to_certified_bytes(Some(certificate)))
+    }
+
     /// Writes the file whole or not at all.
     ///
     /// # Errors

@@ -17,6 +17,7 @@ pub mod data;
 pub mod demo;
 pub mod doctor;
 pub mod eval;
+pub mod inspect;
 pub mod invert;
 mod model;
 pub mod output;
@@ -26,6 +27,7 @@ pub mod sample;
 pub mod signal;
 mod table;
 pub mod train;
+pub mod verify;
 
 use std::process::ExitCode;
 
@@ -101,6 +103,10 @@ pub enum Command {
     Sample(sample::Args),
     /// Encode images, reconstruct them from their codes, and show both.
     Invert(invert::Args),
+    /// Show a model's layers, parameters and Lipschitz certificate.
+    Inspect(inspect::Args),
+    /// Verify a model file: hash, certificate, round trip.
+    Verify(verify::Args),
     /// Train a small model on built-in data and write a report with pictures.
     Demo(demo::Args),
     /// Time kernels and compare them with what the adapter can do at most.
@@ -119,6 +125,8 @@ impl Command {
             Self::Eval(args) => eval::run(args),
             Self::Sample(args) => sample::run(args),
             Self::Invert(args) => invert::run(args),
+            Self::Inspect(args) => inspect::run(args),
+            Self::Verify(args) => verify::run(args),
             Self::Demo(args) => demo::run(args),
             Self::Bench(args) => bench::run(args),
             Self::Data(args) => data::run(args),

@@ -84,6 +84,17 @@ pub enum Prior {
     Standard,
 }
 
+/// When a training step improves the vectors from which norms are computed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PowerUpdate {
+    /// In the forward pass, as the published code does: the step's own weights are normalised by the new vectors.
+    #[default]
+    Before,
+    /// After the optimizer's update, as Residual Flows do: what is stored is then as good as what the next step uses.
+    After,
+}
+
 /// `[model]`: the network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -109,8 +120,12 @@ pub struct ModelConfig {
     /// c, the largest norm of a layer, between 0 and 1; "none" turns spectral normalisation off.
     #[serde(with = "read::coefficient")]
     pub coefficient: Option<f64>,
-    /// Power iterations in each training step.
+    /// Power iterations in each training step; with a tolerance the most.
     pub power_iterations: usize,
+    /// Relative change of σ at which power iteration stops; 0 always runs all iterations.
+    pub power_tolerance: f64,
+    /// When power iteration is run: see [`PowerUpdate`].
+    pub power_update: PowerUpdate,
     /// The activation function.
     pub activation: Activation,
     /// Whether ActNorm stands before every block.
@@ -137,6 +152,8 @@ impl Default for ModelConfig {
             injective_padding: 13,
             coefficient: Some(0.9),
             power_iterations: 1,
+            power_tolerance: 0.0,
+            power_update: PowerUpdate::Before,
             activation: Activation::Elu,
             actnorm: true,
             prior: Prior::Learned,

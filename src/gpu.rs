@@ -47,7 +47,7 @@ use futures::channel::oneshot;
 pub use adapter::{Adapter, AdapterInfo, DeviceKind, Limits, adapters, choose};
 #[cfg(not(target_arch = "wasm32"))]
 pub use block_on::block_on;
-pub use memory::{Memory, Read};
+pub use memory::{Memory, ROW, Read};
 pub use peak::{Peak, peak};
 pub use profile::Row;
 pub use session::Session;

@@ -1,7 +1,7 @@
 //! A model with its numbers on a device: what training, evaluation, inversion and sampling share.
 
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, Memory, Read, Session, Tuning};
+use crate::gpu::{self, Gpu, Memory, Read, Session, Tuning};
 use crate::graph::Graph;
 use crate::nn::Model;
 use crate::plan::{self, Limits};
@@ -31,8 +31,8 @@ impl Network {
         let mut memory = Memory::new(gpu);
         for (bucket, trainable) in [(PARAMS, true), (STATE, false)] {
             let members: Vec<(&str, Shape)> = model
-                .params()
-                .iter()
+                .params_in_memory()
+                .into_iter()
                 .filter(|param| param.is_parameter() == trainable)
                 .map(|param| (param.name.as_str(), param.shape.clone()))
                 .collect();
@@ -74,6 +74,30 @@ impl Network {
         &mut self.memory
     }
 
+    /// Numbers of all parameters, laid out as memory holds them ([`Model::params_in_memory`]), in the model's order: what
+    /// files hold, so that they do not depend on how memory is used.
+    pub fn in_model_order(&self, flat: &[f32]) -> Vec<f32> {
+        self.reorder(flat, false)
+    }
+
+    /// The inverse of [`in_model_order`](Self::in_model_order).
+    pub fn in_memory_order(&self, flat: &[f32]) -> Vec<f32> {
+        self.reorder(flat, true)
+    }
+
+    fn reorder(&self, flat: &[f32], to_memory: bool) -> Vec<f32> {
+        let mut result = vec![0.0; flat.len()];
+        let mut in_model = 0;
+        for param in self.model.params().iter().filter(|param| param.is_parameter()) {
+            let len = param.shape.len();
+            let in_memory = self.memory.place_in_bucket(&param.name);
+            let (from, to) = if to_memory { (in_model, in_memory) } else { (in_memory, in_model) };
+            result[to..to + len].copy_from_slice(&flat[from..from + len]);
+            in_model += len.next_multiple_of(gpu::ROW);
+        }
+        result
+    }
+
     /// Plans `graph` and binds it. Inputs and outputs that the network's memory knows are those tensors; the task gets
     /// tensors of its own for the others.
     ///
@@ -81,7 +105,7 @@ impl Network {
     /// [`Error::Gpu`] if a kernel does not compile or the device has no room; [`Error::Config`] if a tensor is larger than
     /// the device binds.
     pub async fn task(&mut self, name: &str, graph: &Graph) -> Result<Task> {
-        let program = plan::compile(name, graph, &limits(&self.gpu))?;
+        let program = plan::compile_in(name, graph, &limits(&self.gpu), &self.memory.layout())?;
         let mut memory = self.memory.share();
         for (name, id) in graph.inputs().iter().chain(graph.outputs()) {
             if !memory.contains(name) {

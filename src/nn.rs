@@ -8,6 +8,7 @@
 
 pub mod activation;
 pub mod actnorm;
+pub mod certificate;
 pub mod head;
 pub mod inverse;
 pub mod logdet;
@@ -17,8 +18,10 @@ pub mod prior;
 pub mod residual;
 pub mod spectral;
 pub mod squeeze;
+mod stack;
 
 pub use activation::Activation;
+pub use certificate::{Certificate, certify};
 pub use inverse::Stop;
 pub use logdet::LogDet;
 pub use model::{Evaluation, Model};

@@ -46,6 +46,8 @@ pub enum Op {
     Slice(arrange::Slice),
     /// Zeros around.
     Pad(arrange::Pad),
+    /// Tensors of one shape in a row.
+    Stack(arrange::Stack),
     /// Sum or maximum over axes.
     Reduce(reduce::Reduce),
     /// Batched matrix product.
@@ -96,6 +98,7 @@ macro_rules! with_rule {
             Op::Broadcast($rule) => $body,
             Op::Slice($rule) => $body,
             Op::Pad($rule) => $body,
+            Op::Stack($rule) => $body,
             Op::Reduce($rule) => $body,
             Op::MatMul($rule) => $body,
             Op::Conv2d($rule) => $body,
@@ -135,6 +138,7 @@ impl Op {
             | Self::Get(_) => 1,
             Self::Binary(_) | Self::MatMul(_) | Self::Conv2d(_) => 2,
             Self::Select(_) => 3,
+            Self::Stack(stack) => stack.count,
             Self::Call(function) => function.graph().inputs().len(),
             Self::Iterate(iterate) => iterate.body.graph().inputs().len(),
         }

@@ -60,7 +60,7 @@ pub enum Place {
         /// First byte.
         offset: u64,
     },
-    /// Result of a call: where the callee puts it.
+    /// Result of a call: where the callee puts it. Of a stack: where its parts are, or memory of its own.
     Result,
     /// Result of an iteration.
     State,
@@ -86,6 +86,13 @@ pub enum Step {
         inputs: Vec<ValueId>,
         /// Values written.
         outputs: Vec<ValueId>,
+    },
+    /// Bring values together, one after the other. Nothing is done where they lie in a row already.
+    Stack {
+        /// The parts.
+        inputs: Vec<ValueId>,
+        /// The whole.
+        output: ValueId,
     },
     /// Run the plan of a function.
     Call {
@@ -149,6 +156,18 @@ impl Planner {
 /// # Errors
 /// [`Error::Config`] where a tensor is too large for the device, naming its shape.
 pub fn compile(name: &str, graph: &Graph, limits: &Limits) -> Result<Program> {
+    compile_in(name, graph, limits, &Layout::new())
+}
+
+/// Where named tensors lie that share a buffer: the buffer's name, its size and the tensor's first byte, all in bytes.
+pub type Layout = HashMap<String, (String, u64, u64)>;
+
+/// As [`compile`], for a device memory whose tensors lie as `layout` says. Inputs that are stacked and lie in a row there
+/// are used where they are.
+///
+/// # Errors
+/// As [`compile`].
+pub fn compile_in(name: &str, graph: &Graph, limits: &Limits, layout: &Layout) -> Result<Program> {
     let mut planner = Planner::new(limits.clone());
     let plan = lower::lower(&mut planner, name, graph);
     for plan in planner.functions.values().map(|(_, plan)| &**plan).chain([&plan]) {
@@ -158,5 +177,5 @@ pub fn compile(name: &str, graph: &Graph, limits: &Limits) -> Result<Program> {
         graph.inputs().iter().map(|(name, id)| (name.clone(), graph.shape(*id).clone())).collect();
     let outputs: Vec<(String, Shape)> =
         graph.outputs().iter().map(|(name, id)| (name.clone(), graph.shape(*id).clone())).collect();
-    Ok(memory::assign(link::link(name, &plan, &inputs, &outputs)))
+    Ok(memory::assign(link::link(name, &plan, &inputs, &outputs, layout)))
 }

@@ -24,6 +24,7 @@ use crate::error::{Error, Result};
 use crate::eval::{Evaluator, Summary};
 use crate::gpu::{Gpu, Tuning};
 use crate::network::PARAMS;
+use crate::nn;
 use crate::optim;
 use crate::train::{StepReport, Trainer};
 
@@ -166,9 +167,23 @@ impl Run<'_> {
         }
         self.drain(&mut trainer, &mut progress).await?;
         self.folder.save(&trainer.checkpoint().await?)?;
-        let summary = self.evaluate(&mut trainer, evaluator, test, &mut progress).await?;
         average_in(&trainer);
-        self.folder.save_model(&trainer.checkpoint().await?.model_only())?;
+        trainer.finish().await?;
+        let summary = self.evaluate(&mut trainer, evaluator, test, &mut progress).await?;
+        let model = trainer.checkpoint().await?.model_only();
+        let certificate = nn::certify(trainer.network().model(), &model.tensors);
+        for block in certificate.failures() {
+            // Without a coefficient nobody was promised anything.
+            if config.model.coefficient.is_some() {
+                progress.note(&format!(
+                    "{} is not proved to be invertible (Lipschitz bound {:.4}): see `iresnet verify {}`",
+                    block.name,
+                    block.constant,
+                    self.folder.model_path().display()
+                ));
+            }
+        }
+        self.folder.save_model(&model, &certificate)?;
         progress.finish();
         Ok(Finished { outcome: Outcome::Done, steps: trainer.step_count(), test: Some(summary) })
     }

@@ -24,6 +24,10 @@ const IN_FLIGHT: usize = 2;
 const TIGHT: f64 = 1e-3;
 /// Most power iterations of a freshly initialised layer.
 const TIGHTEN_LIMIT: u32 = 50;
+/// The same for a finished model, which is certified: as close as rounding to f32 lets σ settle.
+const FINAL: f64 = 1e-5;
+/// Most power iterations of a finished model.
+const FINAL_LIMIT: u32 = 200;
 
 /// What one training step reports.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,6 +52,7 @@ pub struct Trainer {
     config: Config,
     gradient: Task,
     update: Task,
+    power: Option<Task>,
     optimizer: Vec<&'static str>,
     step: u64,
     steps_per_epoch: u64,
@@ -85,8 +90,8 @@ impl Trainer {
         let mut network = Network::new(gpu, model, values, tuning)?;
         let trainable: Vec<(String, Shape)> = network
             .model()
-            .params()
-            .iter()
+            .params_in_memory()
+            .into_iter()
             .filter(|param| param.is_parameter())
             .map(|param| (format!("grad/{}", param.name), param.shape.clone()))
             .collect();
@@ -103,7 +108,7 @@ impl Trainer {
                         saved.shape().len()
                     )));
                 }
-                network.memory().write(name, saved.data());
+                network.memory().write(name, &network.in_memory_order(saved.data()));
             } else if *name == optim::EMA {
                 network.memory().copy(PARAMS, name);
             }
@@ -111,12 +116,17 @@ impl Trainer {
         let graph = network.model().gradient_graph(config.data.batch, Probes::Keys);
         let gradient = network.task("gradient", &graph).await?;
         let update = network.task("update", &optim::update_graph(&config.optimizer, len)).await?;
+        let power = match network.model().power_graph() {
+            Some(graph) => Some(network.task("power iteration", &graph).await?),
+            None => None,
+        };
         let step = start.map_or(0, |checkpoint| checkpoint.step);
         Ok(Self {
             network,
             config: config.clone(),
             gradient,
             update,
+            power,
             optimizer,
             step,
             steps_per_epoch,
@@ -151,9 +161,7 @@ impl Trainer {
     /// [`Error::Gpu`] if the device has no room.
     pub async fn initialize(&mut self, x: &[f32]) -> Result<()> {
         let n = x.len() / self.network.model().input_len();
-        if let Some(graph) = self.network.model().tighten_graph(TIGHT, TIGHTEN_LIMIT) {
-            self.network.task("tighten", &graph).await?.run();
-        }
+        self.tighten(TIGHT, TIGHTEN_LIMIT).await?;
         let graph = self.network.model().init_graph(n);
         if graph.outputs().is_empty() {
             return Ok(());
@@ -162,6 +170,26 @@ impl Trainer {
         task.write("x", x);
         task.run();
         Ok(())
+    }
+
+    /// Power iteration of every layer until its σ moves by less than `tolerance` of itself, at most `limit` rounds.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] if the device has no room.
+    async fn tighten(&mut self, tolerance: f64, limit: u32) -> Result<()> {
+        if let Some(graph) = self.network.model().tighten_graph(tolerance, limit) {
+            self.network.task("tighten", &graph).await?.run();
+        }
+        Ok(())
+    }
+
+    /// Brings the norms of all layers to their limits, so that the finished model keeps the promise of its coefficient:
+    /// between steps vectors lag behind the weights a little.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] if the device has no room.
+    pub async fn finish(&mut self) -> Result<()> {
+        self.tighten(FINAL, FINAL_LIMIT).await
     }
 
     /// Submits one step on a batch: `x` row-major, `labels` as class numbers (ignored by models without classes).
@@ -188,6 +216,9 @@ impl Trainer {
             self.update.write("step", &[(self.step + 1) as f32]);
         }
         self.update.run();
+        if let Some(power) = &self.power {
+            power.run();
+        }
         self.outstanding.push_back(Outstanding { step: self.step, learning_rate, reads });
         self.step += 1;
     }
@@ -233,7 +264,7 @@ impl Trainer {
     pub async fn checkpoint(&self) -> Result<Checkpoint> {
         let mut tensors = self.network.download().await?;
         for name in &self.optimizer {
-            let data = self.network.memory().read(name).await?;
+            let data = self.network.in_model_order(&self.network.memory().read(name).await?);
             tensors.push((format!("{OPTIMIZER}{name}"), Tensor::new([data.len()], data)));
         }
         let checkpoint = Checkpoint { config: self.config.clone(), step: self.step, tensors };

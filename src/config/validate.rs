@@ -5,6 +5,9 @@ use crate::error::{Error, Result};
 use crate::nn::Activation;
 use crate::nn::logdet::EXACT_LIMIT;
 
+/// Power iterations are unrolled into the step, or recorded one by one.
+const MOST_POWER_ITERATIONS: usize = 1000;
+
 /// Fails with the key, its value and the cure unless `holds`.
 fn require(holds: bool, message: impl FnOnce() -> String) -> Result<()> {
     if holds { Ok(()) } else { Err(Error::Config(message())) }
@@ -62,6 +65,19 @@ impl Config {
                     .into()
             })?;
         }
+        require(model.power_tolerance.is_finite() && model.power_tolerance >= 0.0, || {
+            format!(
+                "model.power_tolerance = {}: a relative change of at least 0, such as 0.001; 0 runs every iteration",
+                model.power_tolerance
+            )
+        })?;
+        require(model.power_iterations <= MOST_POWER_ITERATIONS, || {
+            format!(
+                "model.power_iterations = {}: at most {MOST_POWER_ITERATIONS}; vectors are kept from step to step, so few \
+                 are enough",
+                model.power_iterations
+            )
+        })?;
         require(model.kind == Kind::Classifier || model.injective_padding == 0, || {
             format!(
                 "model.injective_padding = {}: padding changes the dimension, so only classifiers may have it; set 0",

@@ -10,10 +10,14 @@ use futures::FutureExt;
 
 use super::{Answer, Gpu, describe};
 use crate::error::{Error, Result};
+use crate::plan::Layout;
 use crate::shape::Shape;
 
 /// Where a tensor may begin in a buffer: the largest alignment any device asks for.
 pub(super) const ALIGNMENT: u64 = 256;
+
+/// Numbers at whose multiples the tensors of a bucket begin.
+pub const ROW: usize = (ALIGNMENT / 4) as usize;
 
 /// Smallest buffer made: some drivers refuse tiny ones, and a `vec4` binding wants 16 bytes.
 const SMALLEST: u64 = 16;
@@ -37,6 +41,8 @@ pub(super) struct Tensor {
     pub(super) buffer: wgpu::Buffer,
     pub(super) offset: u64,
     shape: Shape,
+    /// The bucket it is in.
+    bucket: Option<String>,
 }
 
 impl Tensor {
@@ -72,7 +78,7 @@ impl Memory {
         let shape = shape.into();
         self.vacant(name);
         let buffer = alloc(&self.gpu, "tensor", name, shape.bytes(), wgpu::BufferUsages::empty())?;
-        self.tensors.insert(name.into(), Tensor { buffer, offset: 0, shape });
+        self.tensors.insert(name.into(), Tensor { buffer, offset: 0, shape, bucket: None });
         Ok(())
     }
 
@@ -94,12 +100,13 @@ impl Memory {
         }
         let buffer = alloc(&self.gpu, "bucket", bucket, bytes, wgpu::BufferUsages::empty())?;
         for ((name, shape), offset) in tensors.iter().zip(offsets) {
-            let tensor = Tensor { buffer: buffer.clone(), offset, shape: shape.clone() };
+            let (buffer, shape) = (buffer.clone(), shape.clone());
+            let tensor = Tensor { buffer, offset, shape, bucket: Some(bucket.into()) };
             let before = self.tensors.insert(name.as_ref().into(), tensor);
             assert!(before.is_none(), "bucket `{bucket}` holds two tensors `{}`", name.as_ref());
         }
         let shape = Shape::new([bytes as usize / 4]);
-        self.tensors.insert(bucket.into(), Tensor { buffer, offset: 0, shape });
+        self.tensors.insert(bucket.into(), Tensor { buffer, offset: 0, shape, bucket: None });
         Ok(())
     }
 
@@ -158,6 +165,22 @@ impl Memory {
     /// [`Error::Gpu`] if anything before went wrong: see [`Gpu::check`].
     pub async fn read(&self, name: &str) -> Result<Vec<f32>> {
         self.start_read(name).await
+    }
+
+    /// Where the tensors of buckets lie, for plans that make use of it.
+    pub fn layout(&self) -> Layout {
+        let place = |(name, tensor): (&String, &Tensor)| {
+            let bucket = tensor.bucket.clone()?;
+            let bytes = self.tensors.get(&bucket)?.bytes();
+            Some((name.clone(), (bucket, bytes, tensor.offset)))
+        };
+        self.tensors.iter().filter_map(place).collect()
+    }
+
+    /// The number of elements before a tensor in its bucket.
+    #[track_caller]
+    pub fn place_in_bucket(&self, name: &str) -> usize {
+        (self.tensor(name).offset / 4) as usize
     }
 
     /// Whether there is a tensor of this name.

@@ -2,7 +2,7 @@
 
 use super::{FunctionRef, Graph, Node, NodeId};
 use crate::ops::Op;
-use crate::ops::arrange::{Broadcast, Pad, Permute, Reshape, Slice};
+use crate::ops::arrange::{Broadcast, Pad, Permute, Reshape, Slice, Stack};
 use crate::ops::binary::Binary;
 use crate::ops::call::{Get, Iterate};
 use crate::ops::conv2d::{self, Conv2d, Role};
@@ -352,6 +352,14 @@ impl Graph {
             joined = Some(joined.map_or(padded, |joined| self.add(joined, padded)));
         }
         joined.expect("concat: at least one part")
+    }
+
+    /// Tensors of one shape `[n, …]` one after the other, `[count·n, …]`. For many tensors, or large ones: the device
+    /// copies them, or uses them where they are if they lie in a row. [`concat`](Self::concat) fuses instead.
+    #[track_caller]
+    pub fn stack(&mut self, parts: &[NodeId]) -> NodeId {
+        assert!(!parts.is_empty(), "stack: there are no parts");
+        if parts.len() == 1 { parts[0] } else { self.add_node(Op::Stack(Stack { count: parts.len() }), parts) }
     }
 }
 

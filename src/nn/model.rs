@@ -31,19 +31,24 @@
 //! | | `bits_per_dim` | `[n]` | (density, hybrid) |
 //! | | `loss` | `[n]` | of each sample, as above (classifier and hybrid with labels, density, toy) |
 //! | [initialisation](Model::init_graph) | names of ActNorm's parameters, and of the power-iteration state | | from the data `x` |
-//! | [tightening](Model::tighten_graph) | `…weight_u`, `…weight_v`, `…weight_sigma` | | converged power iteration |
+//! | [tightening](Model::tighten_graph), [power iteration](Model::power_graph) | `…weight_u`, `…weight_v`, `…weight_sigma` | | better power-iteration vectors |
 //! | [inversion](Model::inverse_graph) | `x` | `[n, …input]` | |
 //! | | `iterations`, `residual`, `converged` | `[n]` | summed over blocks, largest over blocks, 1 if all blocks converged |
 //! | [sampling](Model::sample_graph) | `z`, and those of inversion | | |
 //!
-//! Norms: training runs `power_iterations` rounds and gives the new vectors as outputs; all other graphs use the stored
-//! vectors as they are.
+//! Norms: training runs `power_iterations` rounds and gives the new vectors as outputs (with `power_update = "after"` a
+//! [graph of its own](Model::power_graph) does that behind the optimizer's update); all other graphs use the stored
+//! vectors as they are. Layers of one shape are normalised [together](Model::norm_groups), in memory that holds them in
+//! a row.
 
 mod build;
 mod graphs;
 mod layout;
+mod norms;
 
 pub use graphs::Evaluation;
+pub(super) use layout::norm_names;
+pub use norms::NormGroup;
 
 use std::collections::HashMap;
 
@@ -136,6 +141,11 @@ impl Model {
     /// accepts them, an exporter fills them in.
     pub fn unused_params(&self) -> Vec<Param> {
         layout::unused_params(&self.config.model, &self.blocks)
+    }
+
+    /// The way from a sample to its latent numbers.
+    pub(crate) fn parts(&self) -> &[Part] {
+        &self.parts
     }
 
     /// The residual blocks in order.

@@ -21,7 +21,7 @@ use crate::shape::Shape;
 const NORM_FLOOR: f64 = 1e-12;
 
 /// Published: added to the divisor of convolutions with kernels larger than one pixel, and of those only.
-const CONVOLUTION_SLACK: f64 = 1e-5;
+pub(super) const CONVOLUTION_SLACK: f64 = 1e-5;
 
 /// Spectral normalisation of `layers` linear maps of one shape.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,7 +54,7 @@ impl SpectralNorm {
     }
 
     /// Shape of the stacked weights.
-    fn stacked(&self) -> Shape {
+    pub(super) fn stacked(&self) -> Shape {
         let mut extents = self.weight.extents().to_vec();
         extents[0] *= self.layers;
         Shape::from(extents)
@@ -70,9 +70,9 @@ impl SpectralNorm {
     fn apply(&self, g: &mut Graph, w: NodeId, v: NodeId) -> NodeId {
         let (l, o, i) = (self.layers, self.weight[0], self.weight[1]);
         if self.is_matrix() {
-            let (w, v) = (g.reshape(w, [l, o, i]), g.reshape(v, [l, i, 1]));
-            let product = g.matmul(w, v, false, false);
-            return g.reshape(product, [l, o]);
+            // As products and their sum, not as a matrix product of one column: then its derivative, an outer product,
+            // is computed inside the kernel that uses it.
+            return weighted_sum(g, (w, [l, o, i]), (v, [l, 1, i]), 2);
         }
         let [h, width] = self.size;
         let v = g.reshape(v, [1, l * i, h, width]);
@@ -85,9 +85,7 @@ impl SpectralNorm {
     fn apply_transposed(&self, g: &mut Graph, w: NodeId, u: NodeId) -> NodeId {
         let (l, o, i) = (self.layers, self.weight[0], self.weight[1]);
         if self.is_matrix() {
-            let (w, u) = (g.reshape(w, [l, o, i]), g.reshape(u, [l, o, 1]));
-            let product = g.matmul(w, u, true, false);
-            return g.reshape(product, [l, i]);
+            return weighted_sum(g, (w, [l, o, i]), (u, [l, o, 1]), 1);
         }
         let [height, width] = self.size;
         let u = g.reshape(u, [1, l * o, height, width]);
@@ -106,37 +104,35 @@ impl SpectralNorm {
         g.reshape(x, [l, self.v_len()])
     }
 
-    /// One power iteration from u `[layers, u_len]`: the new (u, v).
-    fn iterate(&self, g: &mut Graph, w: NodeId, u: NodeId) -> (NodeId, NodeId) {
+    /// One power iteration from u `[layers, u_len]`: the new (u, v), which are constants to differentiation, and W v for
+    /// the new v.
+    fn iterate(&self, g: &mut Graph, w: NodeId, u: NodeId) -> [NodeId; 3] {
         let v = self.apply_transposed(g, w, u);
         let v = normalize_rows(g, v);
-        let u = self.apply(g, w, v);
-        (normalize_rows(g, u), v)
-    }
-
-    /// σ = ⟨u, W v⟩ for every layer, `[layers, 1]`.
-    fn sigma(&self, g: &mut Graph, w: NodeId, u: NodeId, v: NodeId) -> NodeId {
+        let v = g.stop_gradient(v);
         let image = self.apply(g, w, v);
-        let products = g.mul(u, image);
-        g.sum_keep(products, &[1])
+        let u = normalize_rows(g, image);
+        [g.stop_gradient(u), v, image]
     }
 
     /// The function (w, u, v) → (w_eff, u, v, σ): `iterations` power iterations, then W / max(1, σ/c).
     ///
     /// Shapes: w and w_eff as [`weight`](Self::weight) with `layers` times the outputs; u `[layers·u_len]`, v
     /// `[layers·v_len]`, σ `[layers]`. With zero iterations u and v come back as they are (evaluation). The derivative of
-    /// w_eff in w includes that through σ; u and v have none.
+    /// w_eff in w includes that through σ, with the new u and v held fixed.
     pub fn function(&self, iterations: usize) -> FunctionRef {
         let (l, mut g) = (self.layers, Graph::new());
         let w = g.input("weight", self.stacked());
         let u = g.input("u", [l * self.u_len()]);
         let v = g.input("v", [l * self.v_len()]);
         let (mut left, mut right) = (g.reshape(u, [l, self.u_len()]), g.reshape(v, [l, self.v_len()]));
+        let mut image = None;
         for _ in 0..iterations {
-            (left, right) = self.iterate(&mut g, w, left);
+            let [next_left, next_right, of_right] = self.iterate(&mut g, w, left);
+            (left, right, image) = (next_left, next_right, Some(of_right));
         }
-        (left, right) = (g.stop_gradient(left), g.stop_gradient(right));
-        let sigma = self.sigma(&mut g, w, left, right);
+        let image = image.unwrap_or_else(|| self.apply(&mut g, w, right));
+        let sigma = inner_products(&mut g, left, image);
         let one = g.scalar_like(1.0, sigma);
         let ratio = g.scale(sigma, 1.0 / self.coefficient);
         let mut divisor = g.max(one, ratio);
@@ -155,6 +151,21 @@ impl SpectralNorm {
         Function::new(format!("{} iterations {iterations}", self.label()), g)
     }
 
+    /// So many power iterations, at least one, for nodes w, u, v shaped as the arguments of
+    /// [`function`](Self::function): the new (u, v, σ).
+    pub(super) fn advance(&self, g: &mut Graph, [w, u, v]: [NodeId; 3], iterations: usize) -> [NodeId; 3] {
+        let l = self.layers;
+        let mut left = g.reshape(u, [l, self.u_len()]);
+        let mut right = g.reshape(v, [l, self.v_len()]);
+        let mut image = left;
+        for _ in 0..iterations {
+            [left, right, image] = self.iterate(g, w, left);
+        }
+        let sigma = inner_products(g, left, image);
+        let (left, right) = (g.reshape(left, [l * self.u_len()]), g.reshape(right, [l * self.v_len()]));
+        [left, right, g.reshape(sigma, [l])]
+    }
+
     /// Iterates until σ of every layer grows by less than `tolerance` of itself in a round, at most `limit` rounds. For
     /// nodes w, u, v shaped as the arguments of [`function`](Self::function); gives the new (u, v, σ).
     pub fn tighten(&self, g: &mut Graph, [w, u, v]: [NodeId; 3], tolerance: f64, limit: u32) -> [NodeId; 3] {
@@ -165,8 +176,8 @@ impl SpectralNorm {
         let before = body.input("sigma", [l]);
         let weight = body.input("weight", self.stacked());
         let left = body.reshape(left, [l, self.u_len()]);
-        let (left, right) = self.iterate(&mut body, weight, left);
-        let sigma = self.sigma(&mut body, weight, left, right);
+        let [left, right, image] = self.iterate(&mut body, weight, left);
+        let sigma = inner_products(&mut body, left, image);
         let sigma = body.reshape(sigma, [l]);
         let change = body.sub(sigma, before);
         let change = body.abs(change);
@@ -182,6 +193,26 @@ impl SpectralNorm {
         let results = g.iterate(&body, 3, limit, &[u, v, start, w]);
         [results[0], results[1], results[2]]
     }
+}
+
+/// Σ of w·x over `axis`, for the layers' matrices w and vectors x under these shapes: `[layers, n]`.
+fn weighted_sum(
+    g: &mut Graph,
+    (w, of_w): (NodeId, [usize; 3]),
+    (x, of_x): (NodeId, [usize; 3]),
+    axis: usize,
+) -> NodeId {
+    let (w, x) = (g.reshape(w, of_w), g.reshape(x, of_x));
+    let x = g.broadcast(x, of_w);
+    let products = g.mul(w, x);
+    let sum = g.sum_keep(products, &[axis]);
+    g.reshape(sum, [of_w[0], of_w[3 - axis]])
+}
+
+/// ⟨u, Wv⟩ of every layer: `[layers, 1]` of two `[layers, n]`.
+fn inner_products(g: &mut Graph, u: NodeId, image: NodeId) -> NodeId {
+    let products = g.mul(u, image);
+    g.sum_keep(products, &[1])
 }
 
 /// Each row of a matrix divided by its Euclidean norm.

@@ -1,7 +1,8 @@
-//! Ops that move elements without computing: reshape, permute, broadcast, slice, pad.
+//! Ops that move elements without computing: reshape, permute, broadcast, slice, pad, stack.
 //!
 //! Concatenation is a sum of pads, squeeze is reshape–permute–reshape. Inside a fused kernel all of these are index
-//! arithmetic and move nothing.
+//! arithmetic and move nothing. A stack joins many tensors of one shape, and is copied by the device unless they lie in
+//! a row already.
 
 use super::Rule;
 use crate::graph::{Graph, NodeId};
@@ -186,5 +187,36 @@ impl Rule for Pad {
                 .collect();
             from.map_or(0.0, |from| inputs[0].at(&from))
         })
+    }
+}
+
+/// `count` tensors of one shape `[n, …]`, one after the other: `[count·n, …]`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Stack {
+    /// How many.
+    pub count: usize,
+}
+
+impl Rule for Stack {
+    fn label(&self) -> String {
+        format!("stack {}", self.count)
+    }
+    #[track_caller]
+    fn infer(&self, inputs: &[&Shape]) -> Shape {
+        let first = inputs[0];
+        assert!(first.rank() > 0, "stack: a number has no axis to stack along; reshape it to [1]");
+        for other in inputs {
+            assert_eq!(*other, first, "stack: {first} and {other} differ");
+        }
+        let mut extents = first.extents().to_vec();
+        extents[0] *= self.count;
+        Shape::from(extents)
+    }
+    fn vjp(&self, g: &mut Graph, node: NodeId, ct: NodeId) -> Vec<Option<NodeId>> {
+        let rows = g.shape(node)[0] / self.count;
+        (0..self.count).map(|i| Some(g.slice_axis(ct, 0, i * rows, (i + 1) * rows))).collect()
+    }
+    fn eval(&self, inputs: &[&Array], shape: &Shape) -> Array {
+        Array::new(shape.clone(), inputs.iter().flat_map(|input| input.data().iter().copied()).collect())
     }
 }

@@ -1,6 +1,6 @@
 //! Fusion: which values are stored, and which are computed inside which kernel.
 //!
-//! Convolutions, matrix products, reductions, calls and iterations are *anchors*: each starts a group of its own.
+//! Convolutions, matrix products, reductions, stacks, calls and iterations are *anchors*: each starts a group of its own.
 //! Everything elementwise between them is computed where it is used, with two exceptions, the *roots*: operands that
 //! must lie in memory (of a convolution, a call, …) and graph outputs, and values that several kernels use and that are
 //! dear to compute again. A root joins the group that produces the last of its operands, if it reads that group's values
@@ -51,12 +51,12 @@ pub(super) struct Fusion {
 
 /// Whether the op runs as a kernel (or call) of its own.
 pub(super) fn is_anchor(op: &Op) -> bool {
-    matches!(op, Op::Reduce(_) | Op::MatMul(_) | Op::Conv2d(_) | Op::Call(_) | Op::Iterate(_))
+    matches!(op, Op::Reduce(_) | Op::MatMul(_) | Op::Conv2d(_) | Op::Stack(_) | Op::Call(_) | Op::Iterate(_))
 }
 
 /// Whether operands of the op must lie in memory as they are.
 fn wants_memory(op: &Op) -> bool {
-    matches!(op, Op::MatMul(_) | Op::Conv2d(_) | Op::Call(_) | Op::Iterate(_))
+    matches!(op, Op::MatMul(_) | Op::Conv2d(_) | Op::Stack(_) | Op::Call(_) | Op::Iterate(_))
 }
 
 /// If `id` is a view of another node's memory, that node and the offset in bytes.
@@ -226,7 +226,8 @@ fn group(
         let last = reads.iter().filter_map(|leaf| group_of[leaf.index()]).max();
         let host = last.filter(|&last| {
             let host = &groups[last];
-            let call = host.anchor.is_some_and(|anchor| matches!(graph.node(anchor).op, Op::Call(_) | Op::Iterate(_)));
+            let no_kernel = |op: &Op| matches!(op, Op::Call(_) | Op::Iterate(_) | Op::Stack(_));
+            let call = host.anchor.is_some_and(|anchor| no_kernel(&graph.node(anchor).op));
             let outside = reads.iter().filter(|leaf| group_of[leaf.index()] != Some(last));
             let bindings = host.operands.len() + host.extra.iter().chain(outside).collect::<BTreeSet<_>>().len();
             let results = usize::from(host.anchor.is_some()) + host.roots.len() + 1;

@@ -6,12 +6,24 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::program::{Binding, Buffer, BufferKind, Command, Kernel, Program};
-use super::{Place, Plan, Step, ValueId, lower};
+use super::{Layout, Place, Plan, Step, ValueId, lower};
 use crate::shape::Shape;
 
 /// Expands `plan` with `inputs` as arguments; results go to the external buffers named by `outputs`.
-pub(super) fn link(name: &str, plan: &Plan, inputs: &[(String, Shape)], outputs: &[(String, Shape)]) -> Program {
-    let mut linker = Linker::default();
+pub(super) fn link(
+    name: &str,
+    plan: &Plan,
+    inputs: &[(String, Shape)],
+    outputs: &[(String, Shape)],
+    layout: &Layout,
+) -> Program {
+    let mut linker = Linker {
+        program: Program::default(),
+        kernels: HashMap::new(),
+        by_address: HashMap::new(),
+        layout,
+        shared: HashMap::new(),
+    };
     linker.program.name = name.into();
     let arguments: Vec<Binding> = inputs.iter().map(|(name, shape)| linker.external(name, shape)).collect();
     let is_input = |name: &String| inputs.iter().any(|(input, _)| input == name);
@@ -41,25 +53,64 @@ pub(super) fn link(name: &str, plan: &Plan, inputs: &[(String, Shape)], outputs:
         updates.push(Command::Copy { from, to });
     }
     commands.extend(updates);
+    merge_last_copies(&mut commands);
     linker.program.commands = commands;
     linker.program
 }
 
-#[derive(Default)]
-struct Linker {
+/// Copies at the end of a program bring results to their places. Those that lie in a row at both ends become one.
+fn merge_last_copies(commands: &mut Vec<Command>) {
+    let is_copy = |command: &&Command| matches!(command, Command::Copy { .. });
+    let first = commands.len() - commands.iter().rev().take_while(is_copy).count();
+    let mut copies: Vec<(Binding, Binding)> = commands[first..]
+        .iter()
+        .filter_map(|command| if let Command::Copy { from, to } = command { Some((*from, *to)) } else { None })
+        .collect();
+    // In another order they must still copy what they did.
+    if copies.iter().any(|(from, _)| copies.iter().any(|(_, to)| from.buffer == to.buffer)) {
+        return;
+    }
+    commands.truncate(first);
+    copies.sort_by_key(|(from, to)| (to.buffer, from.buffer, to.offset));
+    for (from, to) in copies {
+        let follows = |before: &Binding, next: &Binding| {
+            before.buffer == next.buffer && before.offset + before.bytes == next.offset
+        };
+        match commands[first..].last_mut() {
+            Some(Command::Copy { from: a, to: b }) if follows(a, &from) && follows(b, &to) => {
+                a.bytes += from.bytes;
+                b.bytes += to.bytes;
+            }
+            _ => commands.push(Command::Copy { from, to }),
+        }
+    }
+}
+
+struct Linker<'a> {
     program: Program,
     kernels: HashMap<(String, Arc<str>), usize>,
     by_address: HashMap<usize, usize>,
+    layout: &'a Layout,
+    /// Buffers that hold several external tensors.
+    shared: HashMap<String, usize>,
 }
 
-impl Linker {
+impl Linker<'_> {
     fn buffer(&mut self, label: &str, bytes: u64, kind: BufferKind) -> Binding {
         self.program.buffers.push(Buffer { label: label.into(), bytes, kind });
         Binding { buffer: self.program.buffers.len() - 1, offset: 0, bytes }
     }
 
     fn external(&mut self, name: &str, shape: &Shape) -> Binding {
-        self.buffer(name, shape.bytes(), BufferKind::External(name.into()))
+        let Some((bucket, size, offset)) = self.layout.get(name) else {
+            return self.buffer(name, shape.bytes(), BufferKind::External(name.into()));
+        };
+        let buffer = match self.shared.get(bucket) {
+            Some(&known) => known,
+            None => self.buffer(bucket, *size, BufferKind::External(bucket.clone())).buffer,
+        };
+        self.shared.insert(bucket.clone(), buffer);
+        Binding { buffer, offset: *offset, bytes: shape.bytes() }
     }
 
     fn scratch(&mut self, label: &str, bytes: u64) -> Binding {
@@ -126,6 +177,13 @@ impl Linker {
                     let kernel = self.kernel(kernel);
                     commands.push(Command::Dispatch { kernel, bindings });
                 }
+                Step::Stack { inputs, output } => {
+                    let parts: Vec<Binding> =
+                        inputs.iter().map(|&value| resolve(plan, arguments, &places, value)).collect();
+                    let bytes = plan.values[*output].shape.bytes();
+                    let place = claims.get(output).copied();
+                    places[*output] = Some(self.stack(&parts, place, bytes, in_loop, commands));
+                }
                 Step::Call { plan: callee, arguments: values, results } => {
                     let given: Vec<Binding> =
                         values.iter().map(|&value| resolve(plan, arguments, &places, value)).collect();
@@ -163,6 +221,31 @@ impl Linker {
             }
         }
         results
+    }
+
+    /// Brings parts together at `place`, or anywhere.
+    fn stack(
+        &mut self,
+        parts: &[Binding],
+        place: Option<Binding>,
+        bytes: u64,
+        in_loop: bool,
+        commands: &mut Vec<Command>,
+    ) -> Binding {
+        let in_a_row = parts.windows(2).all(|pair| {
+            let (before, next) = (pair[0], pair[1]);
+            before.buffer == next.buffer && before.offset + before.bytes == next.offset
+        });
+        if in_a_row && place.is_none() {
+            return Binding { bytes, ..parts[0] };
+        }
+        let whole = place.unwrap_or_else(|| self.scratch("stack", bytes));
+        let mut offset = whole.offset;
+        for &part in parts {
+            self.copy(part, Binding { offset, bytes: part.bytes, ..whole }, in_loop, commands);
+            offset += part.bytes;
+        }
+        whole
     }
 
     fn iterate(&mut self, body: &Plan, limit: u32, given: &[Binding], commands: &mut Vec<Command>) -> Vec<Binding> {
@@ -227,7 +310,7 @@ fn claims(plan: &Plan, targets: &[Option<Binding>]) -> HashMap<ValueId, Binding>
     let mut read = vec![false; plan.values.len()];
     for step in &plan.steps {
         let inputs = match step {
-            Step::Kernel { inputs, .. } => inputs,
+            Step::Kernel { inputs, .. } | Step::Stack { inputs, .. } => inputs,
             Step::Call { arguments, .. } | Step::Iterate { arguments, .. } => arguments,
         };
         for &input in inputs {

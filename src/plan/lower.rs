@@ -136,6 +136,11 @@ impl Lowering<'_> {
                 let results = self.results_of(anchor, iterate.state + 1, &Place::State);
                 self.plan.steps.push(Step::Iterate { plan, limit: iterate.limit, arguments, results });
             }
+            Op::Stack(_) => {
+                let inputs = node.inputs.iter().map(|&input| self.memory_of(input)).collect();
+                let output = self.new_value(anchor, Place::Result);
+                self.plan.steps.push(Step::Stack { inputs, output });
+            }
             Op::Reduce(reduce) => self.reduce(group, anchor, reduce.kind, &reduce.axes),
             Op::MatMul(op) => {
                 let geometry = op.geometry(graph.shape(node.inputs[0]), graph.shape(node.inputs[1]));

@@ -7,7 +7,7 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 
 use super::program::{Binding, BufferKind, Command, Program};
-use super::{Limits, Planner, link, lower, memory};
+use super::{Layout, Limits, Planner, link, lower, memory};
 use crate::config::{Config, Estimator, Kind, Memory};
 use crate::graph::Graph;
 use crate::nn::{Evaluation, Model, Probes, Stop};
@@ -108,7 +108,7 @@ fn check(name: &str, graph: &Graph) -> [u64; 2] {
     let named = |list: &[(String, crate::graph::NodeId)]| {
         list.iter().map(|(name, id)| (name.clone(), graph.shape(*id).clone())).collect::<Vec<_>>()
     };
-    let linked = link::link(name, &plan, &named(graph.inputs()), &named(graph.outputs()));
+    let linked = link::link(name, &plan, &named(graph.inputs()), &named(graph.outputs()), &Layout::new());
     let shared = memory::assign(linked.clone());
     for ((tensor, before), (other, after)) in results(&linked).into_iter().zip(results(&shared)) {
         assert_eq!(tensor, other);

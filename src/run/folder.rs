@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::checkpoint::{Checkpoint, write_whole};
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::nn::Certificate;
 use crate::optim::state_names;
 
 const CONFIG: &str = "config.toml";
@@ -104,8 +105,8 @@ impl Folder {
         checkpoint.save(&self.file(CHECKPOINT))
     }
 
-    pub(super) fn save_model(&self, model: &Checkpoint) -> Result<()> {
-        model.save(&self.file(MODEL))
+    pub(super) fn save_model(&self, model: &Checkpoint, certificate: &Certificate) -> Result<()> {
+        model.save_certified(&self.file(MODEL), certificate)
     }
 
     /// The kernels that the run began with, if it wrote them down.

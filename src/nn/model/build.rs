@@ -4,12 +4,12 @@
 use std::collections::HashMap;
 
 use super::layout::norm_names;
-use super::{Block, Model, Part};
+use super::{Block, Model, NormGroup, Part};
 use crate::graph::{FunctionRef, Graph, NodeId};
 use crate::nn::inverse::Stop;
 use crate::nn::logdet::LogDet;
 use crate::nn::residual::{BlockFunction, KEY_WIDTH, Probes};
-use crate::nn::{actnorm, squeeze};
+use crate::nn::{actnorm, squeeze, stack};
 use crate::shape::Shape;
 
 /// How the network is run forwards.
@@ -51,12 +51,15 @@ pub(super) struct Build<'m> {
     pub(super) batch: usize,
     functions: HashMap<String, FunctionRef>,
     updates: Vec<(String, NodeId)>,
+    /// Normalised weights by the name of the weight; made at the first use of one, together.
+    effective: HashMap<String, NodeId>,
 }
 
 impl<'m> Build<'m> {
     pub(super) fn new(model: &'m Model, batch: usize) -> Self {
         assert!(batch > 0, "a graph needs at least one sample");
-        Self { model, g: Graph::new(), batch, functions: HashMap::new(), updates: Vec::new() }
+        let (functions, effective) = (HashMap::new(), HashMap::new());
+        Self { model, g: Graph::new(), batch, functions, updates: Vec::new(), effective }
     }
 
     /// The parameter called `name`, as an input made at its first use.
@@ -95,28 +98,63 @@ impl<'m> Build<'m> {
 
     /// The operands of a block's branch, weights normalised.
     fn operands(&mut self, block: &Block, iterations: usize) -> Vec<NodeId> {
-        let mut norms: HashMap<_, _> = self.model.norms(block).into_iter().collect();
-        let normalised = !norms.is_empty();
-        let mut operands = Vec::new();
-        for (operand, _) in block.branch.operands() {
-            let name = block.operand_name(&operand, normalised);
-            let value = self.param(&name);
-            let Some(norm) = norms.remove(&name) else {
-                operands.push(value);
-                continue;
-            };
-            let names = norm_names(&name);
-            let (u, v) = (self.param(&names[0]), self.param(&names[1]));
-            let function = self.function(format!("{norm:?} {iterations}"), || norm.function(iterations));
-            let results = self.g.call(&function, &[value, u, v]);
-            operands.push(results[0]);
+        let normalised = self.model.config.model.coefficient.is_some();
+        if normalised && self.effective.is_empty() {
+            self.normalise(iterations);
+        }
+        let names = block.branch.operands().into_iter().map(|(operand, _)| block.operand_name(&operand, normalised));
+        let names: Vec<String> = names.collect();
+        names.iter().map(|name| self.effective.get(name).copied().unwrap_or_else(|| self.param(name))).collect()
+    }
+
+    /// Normalises the weights of all blocks, group by group, after so many power iterations (or as many as the tolerance
+    /// wants, if there is one); their results become the next vectors.
+    fn normalise(&mut self, iterations: usize) {
+        let tolerance = self.model.config.model.power_tolerance;
+        for group in self.model.norm_groups() {
+            let norm = &group.norm;
+            let mut operands = self.stacked(&group);
+            let mut rounds = iterations;
+            if iterations > 0 && tolerance > 0.0 {
+                let [u, v, _] = norm.tighten(&mut self.g, operands, tolerance, iterations as u32);
+                operands = [operands[0], u, v];
+                rounds = 0;
+            }
+            let function = self.function(format!("{norm:?} {rounds}"), || norm.function(rounds));
+            let results = self.g.call(&function, &operands);
+            let flat = self.g.reshape(results[0], [norm.weight.len() * norm.layers]);
+            let parts = stack::unstack(&mut self.g, flat, norm.layers);
+            for (name, part) in group.weights.iter().zip(parts) {
+                let effective = self.g.reshape(part, norm.weight.clone());
+                self.effective.insert(name.clone(), effective);
+            }
             if iterations > 0 {
-                for (name, &result) in names.into_iter().zip(&results[1..]) {
-                    self.update(name, result);
-                }
+                self.update_norms(&group, &results[1..]);
             }
         }
-        operands
+    }
+
+    /// Weights, u and v of a group as the operands of its normalisation.
+    pub(super) fn stacked(&mut self, group: &NormGroup) -> [NodeId; 3] {
+        let names = group.weights.iter().map(|name| norm_names(name)).collect::<Vec<_>>();
+        let of = |this: &mut Self, which: usize| {
+            let parts: Vec<NodeId> = names.iter().map(|names| this.param(&names[which])).collect();
+            stack::stack(&mut this.g, &parts)
+        };
+        let (u, v) = (of(self, 0), of(self, 1));
+        let weights: Vec<NodeId> = group.weights.iter().map(|name| self.param(name)).collect();
+        let weights = stack::stack(&mut self.g, &weights);
+        [self.g.reshape(weights, group.norm.stacked()), u, v]
+    }
+
+    /// Makes stacked u, v and σ the next ones of a group's layers.
+    pub(super) fn update_norms(&mut self, group: &NormGroup, results: &[NodeId]) {
+        for (which, &result) in results.iter().enumerate() {
+            let parts = stack::views(&mut self.g, result, group.norm.layers);
+            for (name, part) in group.weights.iter().zip(parts) {
+                self.update(norm_names(name)[which].clone(), part);
+            }
+        }
     }
 
     fn block_function(&self, block: &Block, pass: Option<&Pass>) -> BlockFunction {

@@ -2,8 +2,8 @@
 
 use super::Model;
 use super::build::{Build, Pass, key_row};
-use super::layout::{self, norm_names};
-use crate::config::{Kind, Memory, Prior};
+use super::layout;
+use crate::config::{Kind, Memory, PowerUpdate, Prior};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, NodeId};
 use crate::nn::head::{self, BatchNorm, Head, Scale};
@@ -32,8 +32,9 @@ impl Model {
     pub fn loss_graph(&self, n: usize, probes: Probes) -> Graph {
         let mut build = Build::new(self, n);
         let x = build.input();
+        let before = self.config().model.power_update == PowerUpdate::Before;
         let pass = Pass {
-            iterations: self.config().model.power_iterations,
+            iterations: if before { self.config().model.power_iterations } else { 0 },
             log_det: self.training_log_det(),
             probes,
             recompute: self.config().train.memory == Memory::Checkpoint,
@@ -145,18 +146,32 @@ impl Model {
     /// rounds: after initialisation, and before anything is certified. `None` if nothing is normalised.
     pub fn tighten_graph(&self, tolerance: f64, limit: u32) -> Option<Graph> {
         let mut build = Build::new(self, 1);
-        for block in self.blocks() {
-            for (name, norm) in self.norms(block) {
-                let names = norm_names(&name);
-                let operands = [&name, &names[0], &names[1]].map(|name| build.param(name));
-                let results = norm.tighten(&mut build.g, operands, tolerance, limit);
-                for (name, result) in names.into_iter().zip(results) {
-                    build.update(name, result);
-                }
-            }
+        for group in self.norm_groups() {
+            let operands = build.stacked(&group);
+            let results = group.norm.tighten(&mut build.g, operands, tolerance, limit);
+            build.update_norms(&group, &results);
         }
         let graph = build.finish();
         (!graph.outputs().is_empty()).then_some(graph)
+    }
+
+    /// The power iteration that follows each update of the parameters where `power_update = "after"` (Residual Flows;
+    /// the published code of this paper iterates in the forward pass). `None` where it does not.
+    pub fn power_graph(&self) -> Option<Graph> {
+        let model = &self.config().model;
+        if model.power_update == PowerUpdate::Before || model.coefficient.is_none() {
+            return None;
+        }
+        if model.power_tolerance > 0.0 {
+            return self.tighten_graph(model.power_tolerance, model.power_iterations as u32);
+        }
+        let mut build = Build::new(self, 1);
+        for group in self.norm_groups() {
+            let operands = build.stacked(&group);
+            let results = group.norm.advance(&mut build.g, operands, model.power_iterations);
+            build.update_norms(&group, &results);
+        }
+        Some(build.finish())
     }
 
     /// From latent numbers of n samples back to inputs.

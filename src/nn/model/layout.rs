@@ -188,7 +188,7 @@ pub(super) fn params(model: &ModelConfig, blocks: &[Block]) -> Vec<Param> {
 }
 
 /// Names of u, v and σ of the weight called `weight_orig`.
-pub(super) fn norm_names(weight_orig: &str) -> [String; 3] {
+pub(in crate::nn) fn norm_names(weight_orig: &str) -> [String; 3] {
     let stem = weight_orig.trim_end_matches("_orig");
     [format!("{stem}_u"), format!("{stem}_v"), format!("{stem}_sigma")]
 }

@@ -7,6 +7,7 @@ pub(super) fn collect(draw: &mut Draw, all: &mut Vec<Sample>) {
     permutes(draw, all);
     broadcasts(draw, all);
     boxes(draw, all);
+    stacks(draw, all);
     views_of_views(draw, all);
 }
 
@@ -118,6 +119,18 @@ fn boxes(draw: &mut Draw, all: &mut Vec<Sample>) {
         let joined = b.graph.concat(&[x, y, z, x], axis);
         let joined = b.graph.square(joined);
         all.push(b.finish(format!("concat axis {axis}"), &[joined]));
+    }
+}
+
+fn stacks(draw: &mut Draw, all: &mut Vec<Sample>) {
+    // Parts that lie in a row on a device or do not, one that occurs twice, and parts computed before.
+    for shape in [vec![1], vec![3, 2], vec![2, 64], vec![64]] {
+        let mut b = Builder::new(draw);
+        let (x, y) = (b.moderate(&shape[..]), b.moderate(&shape[..]));
+        let product = b.graph.mul(x, y);
+        let whole = b.graph.stack(&[x, product, y, x]);
+        let curved = b.graph.square(whole);
+        all.push(b.finish(format!("stack {shape:?}"), &[whole, curved]));
     }
 }
 
