@@ -209,8 +209,12 @@ pub(super) fn largest_square(
     let mut proved = 0.0;
     for (_, i) in order {
         let matrix = make(i);
-        if matrix.norm_squared() <= 0.0 {
+        let frobenius_squared = matrix.norm_squared();
+        if frobenius_squared == 0.0 {
             continue;
+        }
+        if !frobenius_squared.is_finite() {
+            return Some(f64::INFINITY);
         }
         let gram = matrix.gram();
         if gram.is_below(proved) {
@@ -218,13 +222,11 @@ pub(super) fn largest_square(
         }
         let (mut x, mut gap) = (Vector::start(rows), GAP);
         loop {
-            let bound = matrix.estimate(&mut x, ROUNDS) * (1.0 + gap);
-            let bound = bound.max(proved);
+            // The largest eigenvalue is at least the mean one.
+            let estimate = matrix.estimate(&mut x, ROUNDS).max(frobenius_squared / rows as f64);
+            let bound = (estimate * (1.0 + gap)).max(proved);
             if bound >= enough {
                 return None;
-            }
-            if !bound.is_finite() {
-                return Some(f64::INFINITY);
             }
             if gram.is_below(bound) {
                 proved = bound;
