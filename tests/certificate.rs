@@ -24,7 +24,7 @@ const MATRIX_SLACK: f64 = 2e-3;
 
 /// A bound of a convolution is that of waves on a torus: its slack falls with the square of the image's side, and is
 /// largest for kernels whose largest waves lie between those of all four tori.
-const CONVOLUTION_SLACK: f64 = 0.08;
+const CONVOLUTION_SLACK: f64 = 0.04;
 
 /// True norms are computed by Jacobi rotations in f64.
 const JACOBI: f64 = 1e-12;
@@ -117,25 +117,26 @@ fn bounds_of_special_matrices() {
 #[test]
 fn bounds_of_convolutions_are_tight_and_never_below() {
     let cases = [
-        ([1, 1, 3, 3], [1, 1]),
-        ([1, 1, 3, 3], [6, 6]),
-        ([2, 3, 3, 3], [5, 4]),
-        ([3, 2, 3, 3], [4, 7]),
-        ([4, 4, 3, 3], [6, 6]),
-        ([1, 2, 5, 5], [6, 6]),
-        ([2, 2, 3, 1], [6, 5]),
-        ([3, 3, 3, 3], [2, 3]),
+        // As matrices.
+        ([1, 1, 3, 3], [1, 1], MATRIX_SLACK),
+        ([1, 2, 3, 3], [6, 5], MATRIX_SLACK),
+        ([3, 2, 3, 3], [4, 7], MATRIX_SLACK),
+        ([2, 2, 3, 1], [6, 5], MATRIX_SLACK),
+        ([1, 2, 5, 5], [2, 3], MATRIX_SLACK),
+        // By waves.
+        ([2, 2, 3, 3], [12, 12], CONVOLUTION_SLACK),
+        ([3, 3, 3, 3], [9, 10], CONVOLUTION_SLACK),
+        ([1, 1, 5, 5], [17, 16], CONVOLUTION_SLACK),
+        ([3, 4, 1, 3], [8, 11], CONVOLUTION_SLACK),
     ];
-    for (seed, (shape, size)) in cases.into_iter().enumerate() {
-        for round in 0..4 {
+    for (seed, (shape, size, slack)) in cases.into_iter().enumerate() {
+        for round in 0..2 {
             let len = shape.iter().product();
             let weight = naive::noise(100 + 10 * seed as u64 + round, len);
             let truth = true_convolution_norm(&weight, shape, size);
             let bound = norm_bound(&weight, &Shape::from(shape), size);
             println!("{shape:?} on {size:?}: bound / norm = {:.4}", bound / truth);
             assert!(bound >= truth, "{shape:?} on {size:?}: bound {bound} below the norm {truth}");
-            // On images hardly larger than the kernel the torus is mostly seam.
-            let slack = if size[0].min(size[1]) < 4 { 0.5 } else { CONVOLUTION_SLACK };
             assert!(bound <= truth * (1.0 + slack), "{shape:?} on {size:?}: bound {bound}, norm {truth}");
         }
     }
@@ -144,7 +145,13 @@ fn bounds_of_convolutions_are_tight_and_never_below() {
 /// Kernels whose norms are known: a shift, sums, differences.
 #[test]
 fn bounds_of_special_convolutions() {
-    let size = [6, 5];
+    // As a matrix, and by waves.
+    for size in [[6, 5], [17, 18]] {
+        special_convolutions(size);
+    }
+}
+
+fn special_convolutions(size: [usize; 2]) {
     let ones = [1.0_f32; 9];
     let along = |extent: usize| 1.0 + 2.0 * (std::f64::consts::PI / (extent as f64 + 1.0)).cos();
     let mut middle = [0.0_f32; 9];
@@ -153,7 +160,7 @@ fn bounds_of_special_convolutions() {
     shift[0] = 1.0;
     // Alternating signs: as large as the ones, at the fastest waves instead of the slowest.
     let checkered: Vec<f32> = (0..9).map(|at| if at % 2 == 0 { 1.0 } else { -1.0 }).collect();
-    let product = along(6) * along(5);
+    let product = along(size[0]) * along(size[1]);
     for (weight, truth) in [(&ones[..], product), (&middle, 2.0), (&shift, 1.0), (&checkered, product)] {
         let bound = norm_bound(weight, &Shape::from([1, 1, 3, 3]), size);
         assert!(bound >= truth * (1.0 - JACOBI) && bound <= truth * (1.0 + MATRIX_SLACK), "bound {bound}, norm {truth}");
@@ -218,9 +225,9 @@ fn converged_models_are_certified_close_to_the_coefficient() {
                 let sigma = layer.sigma.unwrap();
                 assert!(sigma > c, "{}: the norm of the raw weight binds", layer.name);
                 // A classifier's first block of a stage is normalised on the larger image before the squeeze.
-                let low = if kind == Kind::Classifier { 0.85 } else { 0.99 };
+                let low = if kind == Kind::Classifier { 0.7 } else { 0.99 };
                 assert!(
-                    (low * c..(1.0 + CONVOLUTION_SLACK) * c).contains(&layer.bound),
+                    (low * c..(1.0 + MATRIX_SLACK) * c).contains(&layer.bound),
                     "{}: bound {} for c = {c}",
                     layer.name,
                     layer.bound

@@ -22,6 +22,8 @@ use iresnet::train::Trainer;
 
 /// Relative error of f32 against f64: sums of some hundred terms.
 const TOLERANCE: f64 = 1e-4;
+/// By how much a layer with converged vectors may be bounded above c: the slack of a bound, and what power iteration lacks.
+const TIGHT: f64 = 5e-3;
 /// Samples in a batch.
 const BATCH: usize = 4;
 
@@ -67,7 +69,7 @@ fn f64s(data: &[f32]) -> Vec<f64> {
 /// the interpreter, which knows nothing of memory.
 #[test]
 fn layers_normalised_together_agree_with_the_interpreter() {
-    for (channels, tolerance) in [(16, 0.0), (5, 0.0), (16, 1e-5)] {
+    for (channels, tolerance) in [(16, 0.0), (5, 0.0), (16, 1e-3)] {
         let config = config(channels, PowerUpdate::Before, tolerance);
         let model = Model::new(&config).unwrap();
         assert_eq!(model.norm_groups().len(), 3);
@@ -107,7 +109,7 @@ fn stacks_are_views_of_the_buckets() {
         let commands = if before_last { &program.commands[..first] } else { &program.commands[first..] };
         commands.iter().filter(|command| matches!(command, Command::Copy { .. })).count()
     };
-    let config = config(16, PowerUpdate::Before, 0.0);
+    let config = config(64, PowerUpdate::Before, 0.0);
     let model = Model::new(&config).unwrap();
     let values = param::initialize(model.params(), 3);
     let gpu = block_on(Gpu::open(None)).unwrap();
@@ -157,8 +159,7 @@ fn power_iteration_after_the_update_leaves_tight_norms() {
     };
     let (before, after) = (with(PowerUpdate::Before), with(PowerUpdate::After));
     println!("largest bound over c: {before} before, {after} after");
-    // The slack of a convolution's bound on images of 4 × 4.
-    assert!(after < 1.1, "{after}");
+    assert!(after < 1.0 + TIGHT, "{after}");
     assert!(before > after, "{before} and {after}");
 }
 
@@ -168,13 +169,13 @@ fn finished_models_keep_the_promise() {
     let gpu = block_on(Gpu::open(None)).unwrap();
     let mut config = config(16, PowerUpdate::Before, 0.0);
     config.model.power_iterations = 1;
-    config.optimizer.lr = 1.0;
+    config.optimizer.lr = 0.3;
     let (mut trainer, model) = trained(&gpu, &config, 8);
     let before = largest_excess(&trainer, &model);
     block_on(trainer.finish()).unwrap();
     let after = largest_excess(&trainer, &model);
     println!("largest bound over c: {before}, then {after}");
-    assert!(before > after && after < 1.1, "{before}, then {after}");
+    assert!(before > after && after < 1.0 + TIGHT, "{before}, then {after}");
     let values = block_on(trainer.network().download()).unwrap();
     assert!(certify(&model, &values).is_contraction());
 }
