@@ -1,5 +1,12 @@
 //! Evaluation, inversion and sampling of a model on a device.
 
+mod determinant;
+mod exact;
+mod rigorous;
+
+pub use exact::{ExactEvaluator, LIMIT};
+pub use rigorous::{Demand, Estimate, Precision, bias_bound, estimate, lipschitz_constants, terms_for};
+
 use serde::Serialize;
 
 use crate::config::Kind;
@@ -25,6 +32,9 @@ pub struct Summary {
     /// Mean log-density in nats.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_prob: Option<f64>,
+    /// How good the estimate is, where that was asked for.
+    #[serde(flatten)]
+    pub precision: Option<Precision>,
 }
 
 /// The evaluation graph of a network, bound for batches of one size.
@@ -87,30 +97,35 @@ impl Evaluator {
         seed: u64,
     ) -> Result<Summary> {
         let mut losses: Vec<f64> = Vec::new();
-        let mut correct = 0.0;
-        let mut log_prob = 0.0;
+        let (mut correct, mut log_probs) = (Vec::new(), Vec::new());
         for (draw, (x, labels, real)) in batches.into_iter().enumerate() {
             self.run(&x, &labels, seed, draw as u32);
-            losses.extend(self.read("loss").await?[..real].iter().map(|&loss| f64::from(loss)));
-            if self.task.has("correct") {
-                correct += self.read("correct").await?[..real].iter().map(|&one| f64::from(one)).sum::<f64>();
-            }
-            if self.task.has("log_prob") {
-                log_prob += self.read("log_prob").await?[..real].iter().map(|&one| f64::from(one)).sum::<f64>();
+            for (name, values) in [("loss", &mut losses), ("correct", &mut correct), ("log_prob", &mut log_probs)] {
+                if self.task.has(name) {
+                    values.extend(self.read(name).await?[..real].iter().map(|&one| f64::from(one)));
+                }
             }
         }
-        let samples = losses.len();
-        let count = samples.max(1) as f64;
-        let loss = losses.iter().sum::<f64>() / count;
+        Ok(Summary::of(self.kind, &losses, &correct, &log_probs))
+    }
+}
+
+impl Summary {
+    /// Means over samples; numbers that the kind of model does not have are left out.
+    pub fn of(kind: Kind, losses: &[f64], correct: &[f64], log_probs: &[f64]) -> Self {
+        let count = losses.len().max(1) as f64;
+        let mean = |values: &[f64]| values.iter().sum::<f64>() / count;
+        let loss = mean(losses);
         let variance = losses.iter().map(|x| (x - loss).powi(2)).sum::<f64>() / (count - 1.0).max(1.0);
-        Ok(Summary {
-            samples,
+        Self {
+            samples: losses.len(),
             loss,
             loss_standard_error: (variance / count).sqrt(),
-            accuracy: (self.kind == Kind::Classifier).then_some(correct / count),
-            bits_per_dim: (self.kind == Kind::Density).then_some(loss),
-            log_prob: (self.kind != Kind::Classifier).then_some(log_prob / count),
-        })
+            accuracy: (kind == Kind::Classifier).then(|| mean(correct)),
+            bits_per_dim: (kind == Kind::Density).then_some(loss),
+            log_prob: (kind != Kind::Classifier).then(|| mean(log_probs)),
+            precision: None,
+        }
     }
 }
 

@@ -30,18 +30,24 @@ pub struct Evaluation {
 impl Model {
     /// The training loss of n samples, and the next values of state.
     pub fn loss_graph(&self, n: usize, probes: Probes) -> Graph {
+        self.loss_graph_by(n, probes, self.training_log_det())
+    }
+
+    /// The training loss with this log-determinant instead of the configured one. Without one the loss of a density is
+    /// that of the prior alone, of use only to tell what the log-determinant costs.
+    pub fn loss_graph_by(&self, n: usize, probes: Probes, log_det: Option<LogDet>) -> Graph {
         let mut build = Build::new(self, n);
         let x = build.input();
         let pass = Pass {
             iterations: self.config().model.power_iterations,
-            log_det: self.training_log_det(),
+            log_det,
             probes,
             recompute: self.config().train.memory == Memory::Checkpoint,
             initialize: false,
         };
         let (latent, log_det) = build.forward(x, &pass);
-        match log_det {
-            None => {
+        match self.config().model.kind {
+            Kind::Classifier => {
                 let labels = build.g.input("labels", [n]);
                 let head = build.head();
                 let features = latent[0];
@@ -55,8 +61,9 @@ impl Model {
                     build.update(format!("bn1.{name}"), node);
                 }
             }
-            Some(log_det) => {
+            Kind::Density | Kind::Toy => {
                 let z = build.join(&latent);
+                let log_det = log_det.unwrap_or_else(|| build.g.constant(0.0, [n]));
                 let (log_prior, _, loss) = build.density(z, log_det);
                 for (name, node) in [("loss", loss), ("log_prior", log_prior), ("log_det", log_det)] {
                     build.mean_output(name, node);
@@ -68,8 +75,13 @@ impl Model {
 
     /// The loss graph with gradients `grad/NAME` in all parameters.
     pub fn gradient_graph(&self, n: usize, probes: Probes) -> Graph {
+        self.with_gradients(self.loss_graph(n, probes))
+    }
+
+    /// A [loss graph](Self::loss_graph_by) with gradients `grad/NAME` in all parameters.
+    pub fn with_gradients(&self, loss: Graph) -> Graph {
         let names = self.params().iter().filter(|param| param.is_parameter()).map(|param| param.name.as_str());
-        crate::nn::gradient_graph(self.loss_graph(n, probes), names)
+        crate::nn::gradient_graph(loss, names)
     }
 
     /// What the model says about n samples.
@@ -81,7 +93,7 @@ impl Model {
         if evaluation.log_det == Some(LogDet::Exact) && self.input_len() > EXACT_LIMIT {
             return Err(Error::Config(format!(
                 "an exact log-determinant of {} dimensions is not computed in a graph (at most {EXACT_LIMIT}); use the \
-                 series with many terms",
+                 series, or `iresnet eval --log-det exact`",
                 self.input_len()
             )));
         }
@@ -111,6 +123,15 @@ impl Model {
             }
         }
         Ok(build.finish())
+    }
+
+    /// The loss of a sample of this log-density in nats, as [evaluation](Self::eval_graph) gives it: bits per dimension
+    /// (density) or nats (toy).
+    pub fn density_loss(&self, log_prob: f64) -> f64 {
+        match self.config().model.kind {
+            Kind::Density => BITS_OF_A_LEVEL - log_prob / (std::f64::consts::LN_2 * self.input_len() as f64),
+            _ => -log_prob,
+        }
     }
 
     /// Data-dependent initialisation of ActNorm from n samples, block after block; also advances the power iteration.
@@ -168,7 +189,7 @@ impl Model {
 }
 
 impl Build<'_> {
-    fn input(&mut self) -> NodeId {
+    pub(super) fn input(&mut self) -> NodeId {
         let shape = self.batched(&self.model.config.model.input);
         self.g.input("x", shape)
     }
@@ -185,10 +206,15 @@ impl Build<'_> {
         learned.then(|| Gaussian { mean: self.param("prior_mu"), log_std: self.param("prior_logstd") })
     }
 
+    /// Log-density of latent numbers under the prior, `[n]`.
+    pub(super) fn log_prior(&mut self, z: NodeId) -> NodeId {
+        let gaussian = self.gaussian();
+        prior::log_density(&mut self.g, z, gaussian)
+    }
+
     /// (log_prior, log_prob, loss), `[n]` each.
     fn density(&mut self, z: NodeId, log_det: NodeId) -> (NodeId, NodeId, NodeId) {
-        let gaussian = self.gaussian();
-        let log_prior = prior::log_density(&mut self.g, z, gaussian);
+        let log_prior = self.log_prior(z);
         let log_prob = self.g.add(log_prior, log_det);
         let loss = match self.model.config.model.kind {
             Kind::Density => {
