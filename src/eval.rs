@@ -1,5 +1,14 @@
 //! Evaluation, inversion and sampling of a model on a device.
 
+mod determinant;
+mod exact;
+mod rigorous;
+
+pub use exact::{ExactEvaluator, LIMIT};
+pub use rigorous::{Demand, Estimate, Precision, bias_bound, estimate, lipschitz_constants, terms_for};
+
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::error::Result;
@@ -27,6 +36,9 @@ pub struct Summary {
     /// Mean log-density in nats.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_prob: Option<f64>,
+    /// How good the estimate is, where that was asked for.
+    #[serde(flatten)]
+    pub precision: Option<Precision>,
 }
 
 /// The evaluation graph of a network, bound for batches of one size.
@@ -87,32 +99,70 @@ impl Evaluator {
         batches: impl IntoIterator<Item = (Vec<f32>, Vec<u32>, usize)>,
         seed: u64,
     ) -> Result<Summary> {
-        let mut losses: Vec<f64> = Vec::new();
-        let mut sums = ["correct", "cross_entropy", "bits_per_dim", "log_prob"].map(|name| (name, None));
+        let mut values = Values::default();
         for (draw, (x, labels, real)) in batches.into_iter().enumerate() {
             self.run(&x, &labels, seed, draw as u32);
-            losses.extend(self.read("loss").await?[..real].iter().map(|&loss| f64::from(loss)));
-            for (name, sum) in &mut sums {
-                if self.task.has(name) {
-                    let of_batch: f64 = self.read(name).await?[..real].iter().map(|&one| f64::from(one)).sum();
-                    *sum = Some(sum.unwrap_or(0.0) + of_batch);
-                }
+            self.collect(real, &mut values).await?;
+        }
+        Ok(values.summary())
+    }
+
+    /// Appends what the last run says about its first `real` samples to `values`.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`](crate::error::Error::Gpu) if the device failed.
+    pub async fn collect(&self, real: usize, values: &mut Values) -> Result<()> {
+        for name in NAMES {
+            if self.task.has(name) {
+                let read = self.read(name).await?;
+                values.extend(name, read[..real].iter().map(|&value| f64::from(value)));
             }
         }
-        let samples = losses.len();
-        let count = samples.max(1) as f64;
-        let loss = losses.iter().sum::<f64>() / count;
-        let mean = |sum: Option<f64>| sum.map(|sum| sum / count);
+        Ok(())
+    }
+}
+
+/// Results of an evaluation that say something about each sample.
+const NAMES: [&str; 5] = ["loss", "correct", "cross_entropy", "bits_per_dim", "log_prob"];
+
+/// Numbers of each sample by name: `loss`, `correct`, `cross_entropy`, `bits_per_dim`, `log_prob`, as far as the model has
+/// them (see [`Model`](crate::nn::model)).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Values(BTreeMap<&'static str, Vec<f64>>);
+
+impl Values {
+    /// The numbers called `name`; empty if there are none.
+    pub fn get(&self, name: &str) -> &[f64] {
+        self.0.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// Puts `values` in the place of those called `name`.
+    pub fn set(&mut self, name: &'static str, values: Vec<f64>) {
+        self.0.insert(name, values);
+    }
+
+    /// Appends to the numbers called `name`.
+    pub fn extend(&mut self, name: &'static str, values: impl IntoIterator<Item = f64>) {
+        self.0.entry(name).or_default().extend(values);
+    }
+
+    /// Means over samples; numbers that the model does not have are left out.
+    pub fn summary(&self) -> Summary {
+        let losses = self.get("loss");
+        let count = losses.len().max(1) as f64;
+        let mean = |name| self.0.get(name).map(|values| values.iter().sum::<f64>() / count);
+        let loss = mean("loss").unwrap_or(0.0);
         let variance = losses.iter().map(|x| (x - loss).powi(2)).sum::<f64>() / (count - 1.0).max(1.0);
-        Ok(Summary {
-            samples,
+        Summary {
+            samples: losses.len(),
             loss,
             loss_standard_error: (variance / count).sqrt(),
-            accuracy: mean(sums[0].1),
-            cross_entropy: mean(sums[1].1),
-            bits_per_dim: mean(sums[2].1),
-            log_prob: mean(sums[3].1),
-        })
+            accuracy: mean("correct"),
+            cross_entropy: mean("cross_entropy"),
+            bits_per_dim: mean("bits_per_dim"),
+            log_prob: mean("log_prob"),
+            precision: None,
+        }
     }
 }
 

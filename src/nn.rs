@@ -11,6 +11,7 @@ pub mod actnorm;
 pub mod certificate;
 pub mod head;
 pub mod inverse;
+pub mod linearised;
 pub mod logdet;
 pub mod model;
 pub mod param;

@@ -163,7 +163,10 @@ fn special_convolutions(size: [usize; 2]) {
     let product = along(size[0]) * along(size[1]);
     for (weight, truth) in [(&ones[..], product), (&middle, 2.0), (&shift, 1.0), (&checkered, product)] {
         let bound = norm_bound(weight, &Shape::from([1, 1, 3, 3]), size);
-        assert!(bound >= truth * (1.0 - JACOBI) && bound <= truth * (1.0 + MATRIX_SLACK), "bound {bound}, norm {truth}");
+        assert!(
+            bound >= truth * (1.0 - JACOBI) && bound <= truth * (1.0 + MATRIX_SLACK),
+            "bound {bound}, norm {truth}"
+        );
     }
 }
 
@@ -322,7 +325,8 @@ fn a_network_without_the_constraint_is_certified_as_it_is() {
 
 /// The program on a model file: exit code, standard output, standard error.
 fn iresnet(arguments: &[&str]) -> (i32, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_iresnet")).args(arguments).env("IRESNET_TUNING", "off").output().unwrap();
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_iresnet")).args(arguments).env("IRESNET_TUNING", "off").output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
@@ -351,7 +355,10 @@ fn the_program_inspects_and_verifies() {
     assert_eq!(report["blocks"][1]["layers"][0]["shape"], serde_json::json!([4, 8, 3, 3]));
     assert_eq!(report["hash"], checkpoint.hash());
     let (code, out, _) = iresnet(&["inspect", file]);
-    assert!(code == 0 && out.contains("stack.0.stack.1.bottleneck_block.3.weight_orig") && out.contains("bound"), "{out}");
+    assert!(
+        code == 0 && out.contains("stack.0.stack.1.bottleneck_block.3.weight_orig") && out.contains("bound"),
+        "{out}"
+    );
 
     let verify = |more: &[&str]| iresnet(&[&["verify", file, "--json"], more].concat());
     let (code, out, error) = verify(&[]);

@@ -49,6 +49,8 @@ pub(super) struct Build<'m> {
     pub(super) model: &'m Model,
     pub(super) g: Graph,
     pub(super) batch: usize,
+    /// What each block that was passed received.
+    pub(super) block_inputs: Vec<NodeId>,
     functions: HashMap<String, FunctionRef>,
     updates: Vec<(String, NodeId)>,
     /// Normalised weights by the name of the weight; made at the first use of one, together.
@@ -58,8 +60,15 @@ pub(super) struct Build<'m> {
 impl<'m> Build<'m> {
     pub(super) fn new(model: &'m Model, batch: usize) -> Self {
         assert!(batch > 0, "a graph needs at least one sample");
-        let (functions, effective) = (HashMap::new(), HashMap::new());
-        Self { model, g: Graph::new(), batch, functions, updates: Vec::new(), effective }
+        Self {
+            model,
+            g: Graph::new(),
+            batch,
+            block_inputs: Vec::new(),
+            functions: HashMap::new(),
+            updates: Vec::new(),
+            effective: HashMap::new(),
+        }
     }
 
     /// The parameter called `name`, as an input made at its first use.
@@ -97,7 +106,7 @@ impl<'m> Build<'m> {
     }
 
     /// The operands of a block's branch, weights normalised.
-    fn operands(&mut self, block: &Block, iterations: usize) -> Vec<NodeId> {
+    pub(super) fn operands(&mut self, block: &Block, iterations: usize) -> Vec<NodeId> {
         let normalised = self.model.config.model.coefficient.is_some();
         if normalised && self.effective.is_empty() {
             self.normalise(iterations);
@@ -168,27 +177,34 @@ impl<'m> Build<'m> {
         }
     }
 
-    /// Keys or probes of a block's log-determinant.
+    /// Keys or probes of a block's log-determinant, and the key of its number of terms where that is drawn.
     fn probes(&mut self, index: usize, block: &Block, pass: &Pass) -> Vec<NodeId> {
         let Some(log_det) = &pass.log_det else { return Vec::new() };
         let samples = log_det.samples();
-        let rows = self.model.streams(Some(log_det));
-        (0..samples)
+        let mut probes: Vec<NodeId> = (0..samples)
             .map(|sample| match pass.probes {
-                Probes::Keys => {
-                    let keys = self.g.find_input("keys").unwrap_or_else(|| self.g.input("keys", [rows, KEY_WIDTH]));
-                    key_row(&mut self.g, keys, index * samples + sample)
-                }
+                Probes::Keys => self.key(log_det, index * samples + sample),
                 Probes::Given => {
                     let shape = self.batched(block.branch.input.extents());
                     self.g.input(format!("probe/{index}/{sample}"), shape)
                 }
             })
-            .collect()
+            .collect();
+        if log_det.draws_terms() {
+            probes.push(self.key(log_det, self.model.blocks.len() * samples + index));
+        }
+        probes
+    }
+
+    /// Row `row` of `keys`, an input made at its first use.
+    fn key(&mut self, log_det: &LogDet, row: usize) -> NodeId {
+        let rows = self.model.streams(Some(log_det));
+        let keys = self.g.find_input("keys").unwrap_or_else(|| self.g.input("keys", [rows, KEY_WIDTH]));
+        key_row(&mut self.g, keys, row)
     }
 
     /// ActNorm's parameters for a block that receives `x`, made from `x` if the pass initialises.
-    fn actnorm(&mut self, block: &Block, x: NodeId, initialize: bool) -> Vec<NodeId> {
+    pub(super) fn actnorm(&mut self, block: &Block, x: NodeId, initialize: bool) -> Vec<NodeId> {
         if !self.model.config.model.actnorm {
             return Vec::new();
         }
@@ -220,6 +236,7 @@ impl<'m> Build<'m> {
                 }
                 Part::Block(index) => {
                     let block = &model.blocks[index];
+                    self.block_inputs.push(x);
                     let mut arguments = vec![x];
                     arguments.extend(self.actnorm(block, x, pass.initialize));
                     arguments.extend(self.operands(block, pass.iterations));

@@ -30,20 +30,27 @@ pub struct Evaluation {
 impl Model {
     /// The training loss of n samples, and the next values of state.
     pub fn loss_graph(&self, n: usize, probes: Probes) -> Graph {
+        self.loss_graph_by(n, probes, self.training_log_det())
+    }
+
+    /// The training loss with this log-determinant instead of the configured one. Without one the loss of a density is
+    /// that of the prior alone, of use only to tell what the log-determinant costs.
+    pub fn loss_graph_by(&self, n: usize, probes: Probes, log_det: Option<LogDet>) -> Graph {
         let mut build = Build::new(self, n);
         let x = build.input();
         let before = self.config().model.power_update == PowerUpdate::Before;
         let pass = Pass {
             iterations: if before { self.config().model.power_iterations } else { 0 },
-            log_det: self.training_log_det(),
+            log_det,
             probes,
             recompute: self.config().train.memory == Memory::Checkpoint,
             initialize: false,
         };
         let forward = build.forward(x, &pass);
         let mut terms = Vec::new();
-        if let Some(log_det) = forward.log_det {
+        if self.config().model.kind.has_density() {
             let z = build.join(&forward.latent);
+            let log_det = forward.log_det.unwrap_or_else(|| build.g.constant(0.0, [n]));
             let density = build.density(z, log_det);
             for (name, node) in [("log_prior", density.log_prior), ("log_det", log_det)] {
                 build.mean_output(name, node);
@@ -69,8 +76,13 @@ impl Model {
 
     /// The loss graph with gradients `grad/NAME` in all parameters.
     pub fn gradient_graph(&self, n: usize, probes: Probes) -> Graph {
+        self.with_gradients(self.loss_graph(n, probes))
+    }
+
+    /// A [loss graph](Self::loss_graph_by) with gradients `grad/NAME` in all parameters.
+    pub fn with_gradients(&self, loss: Graph) -> Graph {
         let names = self.params().iter().filter(|param| param.is_parameter()).map(|param| param.name.as_str());
-        crate::nn::gradient_graph(self.loss_graph(n, probes), names)
+        crate::nn::gradient_graph(loss, names)
     }
 
     /// What the model says about n samples.
@@ -82,7 +94,7 @@ impl Model {
         if evaluation.log_det == Some(LogDet::Exact) && self.input_len() > EXACT_LIMIT {
             return Err(Error::Config(format!(
                 "an exact log-determinant of {} dimensions is not computed in a graph (at most {EXACT_LIMIT}); use the \
-                 series with many terms",
+                 series, or `iresnet eval --log-det exact`",
                 self.input_len()
             )));
         }
@@ -127,6 +139,22 @@ impl Model {
             build.g.output("loss", loss);
         }
         Ok(build.finish())
+    }
+
+    /// The density's part of the loss of a sample of this log-density in nats, as the graphs compute it.
+    pub fn density_loss(&self, log_prob: f64) -> f64 {
+        let config = self.config();
+        match (config.model.kind, self.bits_per_dim(log_prob)) {
+            (Kind::Hybrid, _) => -config.train.density_weight / self.input_len() as f64 * log_prob,
+            (_, Some(bits)) => bits,
+            (_, None) => -log_prob,
+        }
+    }
+
+    /// Bits per dimension of an image of this log-density in nats; none for vectors.
+    pub fn bits_per_dim(&self, log_prob: f64) -> Option<f64> {
+        let nats_per_bit = std::f64::consts::LN_2 * self.input_len() as f64;
+        self.config().model.kind.is_multiscale().then(|| BITS_OF_A_LEVEL - log_prob / nats_per_bit)
     }
 
     /// Data-dependent initialisation of ActNorm from n samples, block after block; also advances the power iteration.
@@ -208,7 +236,7 @@ struct Density {
 }
 
 impl Build<'_> {
-    fn input(&mut self) -> NodeId {
+    pub(super) fn input(&mut self) -> NodeId {
         let shape = self.batched(&self.model.config.model.input);
         self.g.input("x", shape)
     }
@@ -250,9 +278,14 @@ impl Build<'_> {
         learned.then(|| Gaussian { mean: self.param("prior_mu"), log_std: self.param("prior_logstd") })
     }
 
-    fn density(&mut self, z: NodeId, log_det: NodeId) -> Density {
+    /// Log-density of latent numbers under the prior, `[n]`.
+    pub(super) fn log_prior(&mut self, z: NodeId) -> NodeId {
         let gaussian = self.gaussian();
-        let log_prior = prior::log_density(&mut self.g, z, gaussian);
+        prior::log_density(&mut self.g, z, gaussian)
+    }
+
+    fn density(&mut self, z: NodeId, log_det: NodeId) -> Density {
+        let log_prior = self.log_prior(z);
         let log_prob = self.g.add(log_prior, log_det);
         let config = &self.model.config;
         let dimensions = self.model.input_len() as f64;
