@@ -8,6 +8,7 @@ pub mod arrange;
 pub mod binary;
 pub mod call;
 pub mod conv2d;
+pub mod join;
 pub mod matmul;
 pub mod random;
 pub mod reduce;
@@ -46,6 +47,8 @@ pub enum Op {
     Slice(arrange::Slice),
     /// Zeros around.
     Pad(arrange::Pad),
+    /// Tensors one after another in memory.
+    Join(join::Join),
     /// Sum or maximum over axes.
     Reduce(reduce::Reduce),
     /// Batched matrix product.
@@ -96,6 +99,7 @@ macro_rules! with_rule {
             Op::Broadcast($rule) => $body,
             Op::Slice($rule) => $body,
             Op::Pad($rule) => $body,
+            Op::Join($rule) => $body,
             Op::Reduce($rule) => $body,
             Op::MatMul($rule) => $body,
             Op::Conv2d($rule) => $body,
@@ -135,6 +139,7 @@ impl Op {
             | Self::Get(_) => 1,
             Self::Binary(_) | Self::MatMul(_) | Self::Conv2d(_) => 2,
             Self::Select(_) => 3,
+            Self::Join(join) => join.parts,
             Self::Call(function) => function.graph().inputs().len(),
             Self::Iterate(iterate) => iterate.body.graph().inputs().len(),
         }

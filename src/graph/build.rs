@@ -6,6 +6,7 @@ use crate::ops::arrange::{Broadcast, Pad, Permute, Reshape, Slice};
 use crate::ops::binary::Binary;
 use crate::ops::call::{Get, Iterate};
 use crate::ops::conv2d::{self, Conv2d, Role};
+use crate::ops::join::Join;
 use crate::ops::matmul::MatMul;
 use crate::ops::random::Random;
 use crate::ops::reduce::{Kind, Reduce};
@@ -39,7 +40,19 @@ impl Graph {
     /// Random numbers for a key of shape `[4]`: see [`Random`].
     #[track_caller]
     pub fn random(&mut self, distribution: Distribution, key: NodeId, shape: impl Into<Shape>) -> NodeId {
-        self.add_node(Op::Random(Random { distribution, shape: shape.into() }), &[key])
+        self.random_from(distribution, key, shape, 0)
+    }
+
+    /// Random numbers for a key of shape `[4]`, of which the first `offset` are passed over: see [`Random`].
+    #[track_caller]
+    pub fn random_from(
+        &mut self,
+        distribution: Distribution,
+        key: NodeId,
+        shape: impl Into<Shape>,
+        offset: usize,
+    ) -> NodeId {
+        self.add_node(Op::Random(Random { distribution, shape: shape.into(), offset }), &[key])
     }
 
     /// The number that fills `id`, if it is a constant.
@@ -352,6 +365,12 @@ impl Graph {
             joined = Some(joined.map_or(padded, |joined| self.add(joined, padded)));
         }
         joined.expect("concat: at least one part")
+    }
+
+    /// Tensors one after another in memory, under `shape`: see [`Join`].
+    #[track_caller]
+    pub fn join(&mut self, parts: &[NodeId], shape: impl Into<Shape>) -> NodeId {
+        self.add_node(Op::Join(Join { shape: shape.into(), parts: parts.len() }), parts)
     }
 }
 
