@@ -102,8 +102,8 @@ impl Network {
     /// tensors of its own for the others.
     ///
     /// # Errors
-    /// [`Error::Gpu`] if a kernel does not compile or the device has no room; [`Error::Config`] if a tensor is larger than
-    /// the device binds.
+    /// [`Error::Gpu`] if a kernel does not compile or the device has no room; [`Error::Config`] if a tensor is too large
+    /// for the device.
     pub async fn task(&mut self, name: &str, graph: &Graph) -> Result<Task> {
         let program = plan::compile_in(name, graph, &limits(&self.gpu), &self.memory.layout())?;
         let mut memory = self.memory.share();
@@ -133,7 +133,8 @@ impl Network {
 /// What plans may assume of a device. The number of bindings is what WebGPU guarantees, so that one graph becomes the
 /// same kernels everywhere.
 pub fn limits(gpu: &Gpu) -> Limits {
-    Limits { storage_binding_bytes: gpu.limits().binding_bytes, ..Limits::default() }
+    let limits = gpu.limits();
+    Limits { storage_binding_bytes: limits.binding_bytes, buffer_bytes: limits.buffer_bytes, ..Limits::default() }
 }
 
 /// A graph bound to a network's memory, ready to run as often as wanted.

@@ -8,6 +8,7 @@ pub mod arrange;
 pub mod binary;
 pub mod call;
 pub mod conv2d;
+pub mod join;
 pub mod matmul;
 pub mod random;
 pub mod reduce;
@@ -48,6 +49,8 @@ pub enum Op {
     Pad(arrange::Pad),
     /// Tensors of one shape in a row.
     Stack(arrange::Stack),
+    /// Tensors one after another in memory.
+    Join(join::Join),
     /// Sum or maximum over axes.
     Reduce(reduce::Reduce),
     /// Batched matrix product.
@@ -99,6 +102,7 @@ macro_rules! with_rule {
             Op::Slice($rule) => $body,
             Op::Pad($rule) => $body,
             Op::Stack($rule) => $body,
+            Op::Join($rule) => $body,
             Op::Reduce($rule) => $body,
             Op::MatMul($rule) => $body,
             Op::Conv2d($rule) => $body,
@@ -139,6 +143,7 @@ impl Op {
             Self::Binary(_) | Self::MatMul(_) | Self::Conv2d(_) => 2,
             Self::Select(_) => 3,
             Self::Stack(stack) => stack.count,
+            Self::Join(join) => join.parts,
             Self::Call(function) => function.graph().inputs().len(),
             Self::Iterate(iterate) => iterate.body.graph().inputs().len(),
         }

@@ -1,12 +1,13 @@
 //! Plans: how a graph is computed, still as plain data.
 //!
 //! ```text
-//! Graph ── fuse ──▶ groups ── lower ──▶ Plan ── link ──▶ Program
-//!          what is stored   kernels and steps   calls expanded, memory shared
+//! Graph ── split ──▶ Graph ── fuse ──▶ groups ── lower ──▶ Plan ── link ──▶ Program
+//!  large tensors in chunks   what is stored   kernels, steps   calls expanded, memory shared
 //! ```
 //! [`compile`] does all of it. A function is planned once, whatever the number of its calls; linking expands the calls
 //! with their arguments, so the [`program::Program`] is a flat list of commands over few distinct kernels.
 
+mod check;
 mod codegen;
 pub mod conv2d;
 mod display;
@@ -17,6 +18,7 @@ mod lower;
 pub mod matmul;
 mod memory;
 pub mod program;
+mod split;
 #[cfg(test)]
 mod tests;
 
@@ -33,13 +35,15 @@ use program::{Kernel, Program};
 pub struct Limits {
     /// Storage buffers one kernel may bind.
     pub storage_buffers: usize,
-    /// Bytes of a storage binding.
+    /// Bytes of a storage binding. Tensors larger than this are computed in chunks.
     pub storage_binding_bytes: u64,
+    /// Bytes of a buffer: no tensor is larger.
+    pub buffer_bytes: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { storage_buffers: 8, storage_binding_bytes: 128 << 20 }
+        Self { storage_buffers: 8, storage_binding_bytes: 128 << 20, buffer_bytes: 256 << 20 }
     }
 }
 
@@ -133,11 +137,32 @@ pub struct Plan {
 pub(crate) struct Planner {
     limits: Limits,
     functions: HashMap<usize, (FunctionRef, Arc<Plan>)>,
+    /// The first tensor that is too large and could not be split, in words.
+    error: Option<String>,
 }
 
 impl Planner {
     pub(crate) fn new(limits: Limits) -> Self {
-        Self { limits, functions: HashMap::new() }
+        Self { limits, functions: HashMap::new(), error: None }
+    }
+
+    /// `graph` with its large tensors in chunks, if it has any.
+    fn split(&mut self, name: &str, graph: &Graph) -> Option<Graph> {
+        if cfg!(debug_assertions) {
+            graph.check().unwrap_or_else(|error| panic!("{name}: {error}"));
+        }
+        match split::split(name, graph, &self.limits) {
+            Ok(split) => {
+                if let Some(graph) = split.as_ref().filter(|_| cfg!(debug_assertions)) {
+                    graph.check().unwrap_or_else(|error| panic!("{name}, split: {error}"));
+                }
+                split
+            }
+            Err(error) => {
+                self.error.get_or_insert(error);
+                None
+            }
+        }
     }
 
     pub(crate) fn function(&mut self, function: &FunctionRef) -> Arc<Plan> {
@@ -151,10 +176,11 @@ impl Planner {
 }
 
 /// Plans `graph` and links it into a program. Inputs and outputs become external buffers of the same names; an output
-/// with the name of an input is written back to it at the end.
+/// with the name of an input is written back to it at the end. Tensors larger than the device binds at once are computed
+/// in chunks.
 ///
 /// # Errors
-/// [`Error::Config`] where a tensor is too large for the device, naming its shape.
+/// [`Error::Config`] where a tensor is too large for the device and cannot be computed in chunks, naming its shape.
 pub fn compile(name: &str, graph: &Graph, limits: &Limits) -> Result<Program> {
     compile_in(name, graph, limits, &Layout::new())
 }
@@ -170,12 +196,21 @@ pub type Layout = HashMap<String, (String, u64, u64)>;
 pub fn compile_in(name: &str, graph: &Graph, limits: &Limits, layout: &Layout) -> Result<Program> {
     let mut planner = Planner::new(limits.clone());
     let plan = lower::lower(&mut planner, name, graph);
+    let error = planner.error.take();
+    error.map_or(Ok(()), Err).map_err(Error::Config)?;
     for plan in planner.functions.values().map(|(_, plan)| &**plan).chain([&plan]) {
-        lower::check_sizes(plan, limits).map_err(Error::Config)?;
+        plan.check_sizes(limits).map_err(Error::Config)?;
+        if cfg!(debug_assertions) {
+            plan.check(limits).unwrap_or_else(|error| panic!("{error}\n{plan}"));
+        }
     }
     let inputs: Vec<(String, Shape)> =
         graph.inputs().iter().map(|(name, id)| (name.clone(), graph.shape(*id).clone())).collect();
     let outputs: Vec<(String, Shape)> =
         graph.outputs().iter().map(|(name, id)| (name.clone(), graph.shape(*id).clone())).collect();
-    Ok(memory::assign(link::link(name, &plan, &inputs, &outputs, layout)))
+    let program = memory::assign(link::link(name, &plan, &inputs, &outputs, limits, layout));
+    if cfg!(debug_assertions) {
+        program.check(limits).unwrap_or_else(|error| panic!("{error}\n{program}"));
+    }
+    Ok(program)
 }

@@ -60,10 +60,11 @@ fn kind(op: &Op) -> usize {
         Op::Get(_) => 16,
         Op::Iterate(_) => 17,
         Op::Stack(_) => 18,
+        Op::Join(_) => 19,
     }
 }
 
-const KINDS: usize = 19;
+const KINDS: usize = 20;
 
 fn collect_ops(graph: &Graph, into: &mut HashSet<Op>) {
     for (_, node) in graph.nodes() {

@@ -3,6 +3,7 @@
 
 mod common;
 #[path = "common/compare.rs"]
+#[allow(dead_code, reason = "shared with tests that use more of it")]
 mod compare;
 
 use common::on_every_adapter;

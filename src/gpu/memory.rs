@@ -298,8 +298,7 @@ impl Future for Read {
 /// [`Error::Gpu`] naming it, its size and the limit if it is too big or the device is out of memory.
 pub(super) fn alloc(gpu: &Gpu, what: &str, name: &str, bytes: u64, extra: wgpu::BufferUsages) -> Result<wgpu::Buffer> {
     gpu.check()?;
-    let limits = gpu.limits();
-    let limit = limits.buffer_bytes.min(limits.binding_bytes);
+    let limit = gpu.limits().buffer_bytes;
     if bytes > limit {
         return Err(Error::Gpu(format!(
             "{what} `{name}` needs {bytes} bytes, but a buffer on {} has at most {limit}: use a smaller batch",

@@ -6,6 +6,7 @@ use crate::ops::arrange::{Broadcast, Pad, Permute, Reshape, Slice, Stack};
 use crate::ops::binary::Binary;
 use crate::ops::call::{Get, Iterate};
 use crate::ops::conv2d::{self, Conv2d, Role};
+use crate::ops::join::Join;
 use crate::ops::matmul::MatMul;
 use crate::ops::random::Random;
 use crate::ops::reduce::{Kind, Reduce};
@@ -39,7 +40,19 @@ impl Graph {
     /// Random numbers for a key of shape `[4]`: see [`Random`].
     #[track_caller]
     pub fn random(&mut self, distribution: Distribution, key: NodeId, shape: impl Into<Shape>) -> NodeId {
-        self.add_node(Op::Random(Random { distribution, shape: shape.into() }), &[key])
+        self.random_from(distribution, key, shape, 0)
+    }
+
+    /// Random numbers for a key of shape `[4]`, of which the first `offset` are passed over: see [`Random`].
+    #[track_caller]
+    pub fn random_from(
+        &mut self,
+        distribution: Distribution,
+        key: NodeId,
+        shape: impl Into<Shape>,
+        offset: usize,
+    ) -> NodeId {
+        self.add_node(Op::Random(Random { distribution, shape: shape.into(), offset }), &[key])
     }
 
     /// The number that fills `id`, if it is a constant.
@@ -360,6 +373,12 @@ impl Graph {
     pub fn stack(&mut self, parts: &[NodeId]) -> NodeId {
         assert!(!parts.is_empty(), "stack: there are no parts");
         if parts.len() == 1 { parts[0] } else { self.add_node(Op::Stack(Stack { count: parts.len() }), parts) }
+    }
+
+    /// Tensors one after another in memory, under `shape`: see [`Join`].
+    #[track_caller]
+    pub fn join(&mut self, parts: &[NodeId], shape: impl Into<Shape>) -> NodeId {
+        self.add_node(Op::Join(Join { shape: shape.into(), parts: parts.len() }), parts)
     }
 }
 

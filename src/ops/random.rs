@@ -15,11 +15,14 @@ pub struct Random {
     pub distribution: Distribution,
     /// Shape of the result.
     pub shape: Shape,
+    /// Which of the key's numbers the first element is; the others follow in order.
+    pub offset: usize,
 }
 
 impl Rule for Random {
     fn label(&self) -> String {
-        format!("random {}", self.distribution.name())
+        let from = if self.offset == 0 { String::new() } else { format!(" from {}", self.offset) };
+        format!("random {}{from}", self.distribution.name())
     }
 
     #[track_caller]
@@ -36,6 +39,7 @@ impl Rule for Random {
     fn eval(&self, inputs: &[&Array], shape: &Shape) -> Array {
         let words: [u32; 4] = std::array::from_fn(|word| inputs[0].data()[word] as u32);
         let key = Key::from_words(words);
-        Array::new(shape.clone(), (0..shape.len()).map(|index| self.distribution.draw(key, index as u32)).collect())
+        let draw = |index| self.distribution.draw(key, (self.offset + index) as u32);
+        Array::new(shape.clone(), (0..shape.len()).map(draw).collect())
     }
 }

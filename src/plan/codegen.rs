@@ -101,7 +101,8 @@ impl<'a> Writer<'a> {
                     Distribution::Uniform => "random_uniform",
                     Distribution::Rademacher => "random_rademacher",
                 };
-                format!("{function}({key}, {flat})")
+                let number = self.plus(&flat, random.offset);
+                format!("{function}({key}, {number})")
             }
             Op::Reshape(_) => {
                 let moved = self.reshaped(index, shape, graph.shape(operand(0)));

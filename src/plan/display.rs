@@ -1,8 +1,45 @@
-//! Text of a program: what snapshots compare and `--dry-run` prints.
+//! Text of plans and programs: what snapshots compare and messages show.
 
 use std::fmt;
 
 use super::program::{Binding, BufferKind, Command, Program};
+use super::{Place, Plan, Step, ValueId};
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "plan {:?}", self.name)?;
+        for (id, value) in self.values.iter().enumerate() {
+            let place = match &value.place {
+                Place::Argument(number) => format!("argument {number}"),
+                Place::Scratch => "scratch".into(),
+                Place::View { of, offset } => format!("v{of} from byte {offset}"),
+                Place::Result => "result of a call".into(),
+                Place::State => "state of an iteration".into(),
+            };
+            writeln!(f, "v{id}: {} {place}", value.shape)?;
+        }
+        let list = |values: &[ValueId]| values.iter().map(|id| format!(" v{id}")).collect::<String>();
+        let used = |values: &[Option<ValueId>]| {
+            values.iter().map(|id| id.map_or(" -".into(), |id| format!(" v{id}"))).collect::<String>()
+        };
+        for step in &self.steps {
+            match step {
+                Step::Kernel { kernel, inputs, outputs } => {
+                    writeln!(f, "{:?}{} →{}", kernel.label, list(inputs), list(outputs))?;
+                }
+                Step::Stack { inputs, output } => writeln!(f, "stack{} → v{output}", list(inputs))?,
+                Step::Call { plan, arguments, results } => {
+                    writeln!(f, "call {:?}{} →{}", plan.name, list(arguments), used(results))?;
+                }
+                Step::Iterate { plan, limit, arguments, results } => {
+                    let (arguments, results) = (list(arguments), used(results));
+                    writeln!(f, "iterate {:?} at most {limit}{arguments} →{results}", plan.name)?;
+                }
+            }
+        }
+        writeln!(f, "results{}", list(&self.results))
+    }
+}
 
 impl fmt::Display for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

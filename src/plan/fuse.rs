@@ -7,10 +7,12 @@
 //! at its own position: that is how bias, activation and residual sum end up in a convolution's epilogue. Otherwise it
 //! starts an elementwise group.
 //!
+//! Parts of a join are computed where they lie in its memory; the join itself then runs nothing.
+//!
 //! Deliberately not done: fusing elementwise work into the *operands* of convolutions and matrix products (they read
 //! each element many times), and merging independent groups of equal shape.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::Limits;
 use crate::graph::{Graph, NodeId};
@@ -30,6 +32,8 @@ pub(super) struct Group {
     pub len: usize,
     /// Values the anchor reads.
     pub operands: BTreeSet<NodeId>,
+    /// How many buffers it binds for them: an operand may be read through several views.
+    bindings: usize,
     /// Values of other groups that the roots read. One that is an operand as well is bound twice.
     pub extra: BTreeSet<NodeId>,
 }
@@ -47,16 +51,21 @@ pub(super) struct Fusion {
     pub groups: Vec<Group>,
     /// For each node whether its value exists outside of expressions.
     pub materialised: Vec<bool>,
+    /// The nodes that are computed into the memory of a join, with the join and the place in it in bytes.
+    pub parts: HashMap<NodeId, (NodeId, u64)>,
 }
 
 /// Whether the op runs as a kernel (or call) of its own.
 pub(super) fn is_anchor(op: &Op) -> bool {
-    matches!(op, Op::Reduce(_) | Op::MatMul(_) | Op::Conv2d(_) | Op::Stack(_) | Op::Call(_) | Op::Iterate(_))
+    matches!(
+        op,
+        Op::Reduce(_) | Op::MatMul(_) | Op::Conv2d(_) | Op::Stack(_) | Op::Call(_) | Op::Iterate(_) | Op::Join(_)
+    )
 }
 
 /// Whether operands of the op must lie in memory as they are.
 fn wants_memory(op: &Op) -> bool {
-    matches!(op, Op::MatMul(_) | Op::Conv2d(_) | Op::Stack(_) | Op::Call(_) | Op::Iterate(_))
+    matches!(op, Op::MatMul(_) | Op::Conv2d(_) | Op::Stack(_) | Op::Call(_) | Op::Iterate(_) | Op::Join(_))
 }
 
 /// If `id` is a view of another node's memory, that node and the offset in bytes.
@@ -81,7 +90,7 @@ pub(super) fn alias(graph: &Graph, id: NodeId) -> Option<(NodeId, u64)> {
 /// Whether the memory behind `id` exists in any case, so that a view of it costs nothing.
 fn stored_base(graph: &Graph, id: NodeId) -> bool {
     match &graph.node(id).op {
-        Op::Input(_) | Op::Get(_) => true,
+        Op::Input(_) | Op::Get(_) | Op::Conv2d(_) | Op::MatMul(_) | Op::Reduce(_) | Op::Join(_) => true,
         Op::Reshape(_) => stored_base(graph, graph.node(id).inputs[0]),
         Op::Slice(_) => alias(graph, id).is_some_and(|(base, _)| stored_base(graph, base)),
         _ => false,
@@ -99,9 +108,61 @@ fn base(graph: &Graph, mut id: NodeId) -> NodeId {
 pub(super) fn fuse(graph: &Graph, limits: &Limits) -> Fusion {
     let live = graph.live();
     let mut materialised = required(graph, &live);
+    let ranges = ranges(graph, &live, limits);
+    for range in &ranges {
+        materialised[range.index()] = true;
+    }
     share(graph, &live, &mut materialised);
     let leaves = bound_leaves(graph, &live, &mut materialised, limits.storage_buffers - 2);
-    group(graph, &live, materialised, &leaves, limits)
+    let parts = parts(graph, &live);
+    group(graph, &live, Fusion { groups: Vec::new(), materialised, parts }, &leaves, &ranges, limits)
+}
+
+/// The views of tensors that are too large to be bound: an expression that reads one binds the view.
+fn ranges(graph: &Graph, live: &[bool], limits: &Limits) -> BTreeSet<NodeId> {
+    let is_range = |id: NodeId| {
+        matches!(graph.node(id).op, Op::Slice(_))
+            && alias(graph, id).is_some()
+            && graph.shape(base(graph, id)).bytes() > limits.storage_binding_bytes
+    };
+    graph.nodes().map(|(id, _)| id).filter(|&id| live[id.index()] && is_range(id)).collect()
+}
+
+/// What is computed right where it lies in a join. A kernel must not read one part of a buffer and write another, so a
+/// part that another part depends on has memory of its own and is copied.
+fn parts(graph: &Graph, live: &[bool]) -> HashMap<NodeId, (NodeId, u64)> {
+    let mut parts = HashMap::new();
+    for (join, node) in graph.nodes().filter(|(id, node)| live[id.index()] && matches!(node.op, Op::Join(_))) {
+        let sources: Vec<NodeId> = node.inputs.iter().map(|&part| reshaped(graph, part)).collect();
+        let mut above = vec![false; join.index()];
+        let mut stack: Vec<NodeId> = sources.iter().flat_map(|source| &graph.node(*source).inputs).copied().collect();
+        while let Some(id) = stack.pop() {
+            if !std::mem::replace(&mut above[id.index()], true) {
+                stack.extend(&graph.node(id).inputs);
+            }
+        }
+        let mut offset = 0;
+        for &source in &sources {
+            let computed = match &graph.node(source).op {
+                Op::Conv2d(_) | Op::MatMul(_) | Op::Reduce(_) => true,
+                op => op.is_elementwise() && alias(graph, source).is_none(),
+            };
+            let once = sources.iter().filter(|&&other| other == source).count() == 1;
+            if computed && once && !above[source.index()] {
+                parts.entry(source).or_insert((join, offset));
+            }
+            offset += graph.shape(source).bytes();
+        }
+    }
+    parts
+}
+
+/// The node of which `id` is a mere reshape.
+fn reshaped(graph: &Graph, mut id: NodeId) -> NodeId {
+    while let Op::Reshape(_) = graph.node(id).op {
+        id = graph.node(id).inputs[0];
+    }
+    id
 }
 
 /// Nodes whose value must be in memory whatever fusion decides.
@@ -193,18 +254,25 @@ fn bound_leaves(graph: &Graph, live: &[bool], materialised: &mut [bool], most: u
 fn group(
     graph: &Graph,
     live: &[bool],
-    materialised: Vec<bool>,
+    mut fusion: Fusion,
     leaves: &[BTreeSet<NodeId>],
+    ranges: &BTreeSet<NodeId>,
     limits: &Limits,
 ) -> Fusion {
-    let mut groups: Vec<Group> = Vec::new();
+    let Fusion { groups, materialised, parts } = &mut fusion;
     let mut group_of: Vec<Option<usize>> = vec![None; graph.len()];
+    // The join whose memory a value lies in.
+    let within = |id: &NodeId| parts.get(id).map(|&(join, _)| join);
     for (id, node) in graph.nodes().filter(|(id, _)| live[id.index()] && materialised[id.index()]) {
         if matches!(node.op, Op::Input(_)) {
             continue;
         }
         if matches!(node.op, Op::Get(_)) {
             group_of[id.index()] = group_of[node.inputs[0].index()];
+            continue;
+        }
+        if ranges.contains(&id) {
+            group_of[id.index()] = group_of[base(graph, id).index()];
             continue;
         }
         let reads: BTreeSet<NodeId> = if matches!(node.op, Op::Reduce(_)) || node.op.is_elementwise() {
@@ -218,6 +286,7 @@ fn group(
                 anchor: Some(id),
                 roots: Vec::new(),
                 len: node.shape.len(),
+                bindings: if matches!(node.op, Op::Reduce(_)) { reads.len() } else { node.inputs.len() },
                 operands: reads,
                 extra: BTreeSet::new(),
             });
@@ -226,15 +295,19 @@ fn group(
         let last = reads.iter().filter_map(|leaf| group_of[leaf.index()]).max();
         let host = last.filter(|&last| {
             let host = &groups[last];
-            let no_kernel = |op: &Op| matches!(op, Op::Call(_) | Op::Iterate(_) | Op::Stack(_));
-            let call = host.anchor.is_some_and(|anchor| no_kernel(&graph.node(anchor).op));
+            let is_kernel = |op: &Op| !matches!(op, Op::Call(_) | Op::Iterate(_) | Op::Stack(_) | Op::Join(_));
             let outside = reads.iter().filter(|leaf| group_of[leaf.index()] != Some(last));
-            let bindings = host.operands.len() + host.extra.iter().chain(outside).collect::<BTreeSet<_>>().len();
+            let extra: BTreeSet<NodeId> = host.extra.iter().chain(outside).copied().collect();
+            let bindings = host.bindings + extra.len();
             let results = usize::from(host.anchor.is_some()) + host.roots.len() + 1;
-            !call
+            let written: BTreeSet<NodeId> =
+                host.anchor.iter().chain(&host.roots).chain([&id]).filter_map(within).collect();
+            let apart = !host.operands.union(&extra).filter_map(within).any(|join| written.contains(&join));
+            host.anchor.is_none_or(|anchor| is_kernel(&graph.node(anchor).op))
+                && apart
                 && host.len == node.shape.len()
                 && bindings + results <= limits.storage_buffers
-                && reads_in_place(graph, id, &materialised, |leaf| group_of[leaf.index()] == Some(last))
+                && reads_in_place(graph, id, materialised, |leaf| group_of[leaf.index()] == Some(last))
         });
         let host = host.unwrap_or_else(|| {
             groups.push(Group {
@@ -242,6 +315,7 @@ fn group(
                 roots: Vec::new(),
                 len: node.shape.len(),
                 operands: BTreeSet::new(),
+                bindings: 0,
                 extra: BTreeSet::new(),
             });
             groups.len() - 1
@@ -251,7 +325,7 @@ fn group(
         let outside = reads.into_iter().filter(|leaf| group_of[leaf.index()] != Some(host));
         groups[host].extra.extend(outside);
     }
-    Fusion { groups, materialised }
+    fusion
 }
 
 /// Whether the expression of `root` reads the leaves that `concerns` only at its own flat position.

@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::program::{Binding, Buffer, BufferKind, Command, Kernel, Program};
-use super::{Layout, Place, Plan, Step, ValueId, lower};
+use super::{Layout, Limits, Place, Plan, Step, ValueId, lower};
+use crate::ops::join::ALIGNED;
 use crate::shape::Shape;
 
 /// Expands `plan` with `inputs` as arguments; results go to the external buffers named by `outputs`.
@@ -15,16 +16,17 @@ pub(super) fn link(
     plan: &Plan,
     inputs: &[(String, Shape)],
     outputs: &[(String, Shape)],
+    limits: &Limits,
     layout: &Layout,
 ) -> Program {
     let mut linker = Linker {
-        program: Program::default(),
+        program: Program { name: name.into(), ..Program::default() },
+        binding_bytes: limits.storage_binding_bytes,
         kernels: HashMap::new(),
         by_address: HashMap::new(),
         layout,
         shared: HashMap::new(),
     };
-    linker.program.name = name.into();
     let arguments: Vec<Binding> = inputs.iter().map(|(name, shape)| linker.external(name, shape)).collect();
     let is_input = |name: &String| inputs.iter().any(|(input, _)| input == name);
     let targets: Vec<Option<Binding>> = outputs
@@ -88,6 +90,8 @@ fn merge_last_copies(commands: &mut Vec<Command>) {
 
 struct Linker<'a> {
     program: Program,
+    /// Most that a kernel binds of one buffer.
+    binding_bytes: u64,
     kernels: HashMap<(String, Arc<str>), usize>,
     by_address: HashMap<usize, usize>,
     layout: &'a Layout,
@@ -137,17 +141,23 @@ impl Linker<'_> {
         if from == to {
             return;
         }
-        if in_loop {
-            let kernel = Arc::new(lower::copy_kernel((from.bytes / 4) as usize));
+        if !in_loop {
+            commands.push(Command::Copy { from, to });
+            return;
+        }
+        let aligned = 4 * ALIGNED as u64;
+        let most = (self.binding_bytes / aligned * aligned).max(aligned);
+        for start in (0..from.bytes).step_by(most as usize) {
+            let bytes = most.min(from.bytes - start);
+            let part = |whole: Binding| Binding { offset: whole.offset + start, bytes, ..whole };
+            let kernel = Arc::new(lower::copy_kernel((bytes / 4) as usize));
             let key = (kernel.label.clone(), kernel.variants[0].source.clone());
             let next = self.program.kernels.len();
             let index = *self.kernels.entry(key).or_insert(next);
             if index == next {
                 self.program.kernels.push((*kernel).clone());
             }
-            commands.push(Command::Dispatch { kernel: index, bindings: vec![from, to] });
-        } else {
-            commands.push(Command::Copy { from, to });
+            commands.push(Command::Dispatch { kernel: index, bindings: vec![part(from), part(to)] });
         }
     }
 
@@ -168,11 +178,13 @@ impl Linker<'_> {
                     let mut bindings: Vec<Binding> =
                         inputs.iter().map(|&value| resolve(plan, arguments, &places, value)).collect();
                     for &value in outputs {
-                        let bytes = plan.values[value].shape.bytes();
-                        let binding = claims.get(&value).copied();
-                        let binding = binding.unwrap_or_else(|| self.scratch(&kernel.label, bytes));
-                        places[value] = Some(binding);
-                        bindings.push(binding);
+                        let owner = base(plan, value);
+                        if places[owner].is_none() {
+                            let bytes = plan.values[owner].shape.bytes();
+                            let claim = claims.get(&owner).copied();
+                            places[owner] = Some(claim.unwrap_or_else(|| self.scratch(&kernel.label, bytes)));
+                        }
+                        bindings.push(resolve(plan, arguments, &places, value));
                     }
                     let kernel = self.kernel(kernel);
                     commands.push(Command::Dispatch { kernel, bindings });
@@ -299,14 +311,16 @@ fn resolve(plan: &Plan, arguments: &[Binding], places: &[Option<Binding>], value
     }
 }
 
+/// The value whose memory `value` lies in.
+fn base(plan: &Plan, mut value: ValueId) -> ValueId {
+    while let Place::View { of, .. } = plan.values[value].place {
+        value = of;
+    }
+    value
+}
+
 /// Values that can be computed right where the caller wants them: those that no step of the plan reads again.
 fn claims(plan: &Plan, targets: &[Option<Binding>]) -> HashMap<ValueId, Binding> {
-    let base = |mut value: ValueId| {
-        while let Place::View { of, .. } = plan.values[value].place {
-            value = of;
-        }
-        value
-    };
     let mut read = vec![false; plan.values.len()];
     for step in &plan.steps {
         let inputs = match step {
@@ -314,7 +328,7 @@ fn claims(plan: &Plan, targets: &[Option<Binding>]) -> HashMap<ValueId, Binding>
             Step::Call { arguments, .. } | Step::Iterate { arguments, .. } => arguments,
         };
         for &input in inputs {
-            read[base(input)] = true;
+            read[base(plan, input)] = true;
         }
     }
     let mut claims = HashMap::new();

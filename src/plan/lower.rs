@@ -8,7 +8,7 @@ use super::codegen::{Index, Writer};
 use super::fuse::{self, Fusion, Group};
 use super::launch::Launch;
 use super::program::{Kernel, Variant};
-use super::{Limits, Place, Plan, Planner, Step, Value, ValueId};
+use super::{Place, Plan, Planner, Step, Value, ValueId};
 use crate::graph::{Graph, NodeId};
 use crate::ops::Op;
 use crate::ops::conv2d::Role;
@@ -35,6 +35,8 @@ const TWO_PASS_TERMS: usize = 16 * 1024;
 
 /// Plans one graph: fuses it, makes its kernels, lists its steps.
 pub(super) fn lower(planner: &mut Planner, name: &str, graph: &Graph) -> Plan {
+    let split = planner.split(name, graph);
+    let graph = split.as_ref().unwrap_or(graph);
     let fusion = fuse::fuse(graph, &planner.limits);
     let needed = needed_outside(graph, &fusion);
     let mut lowering = Lowering {
@@ -102,6 +104,45 @@ impl Lowering<'_> {
         value
     }
 
+    /// The value that a kernel computes for `node`: memory of its own, or its part of a join.
+    fn computed(&mut self, node: NodeId) -> ValueId {
+        match self.fusion.parts.get(&node) {
+            Some(&(join, offset)) => {
+                let of = self.join(join);
+                self.new_value(node, Place::View { of, offset })
+            }
+            None => self.new_value(node, Place::Scratch),
+        }
+    }
+
+    /// The memory of a join: there from its first part on.
+    fn join(&mut self, join: NodeId) -> ValueId {
+        let known = self.values.get(&join).copied();
+        known.unwrap_or_else(|| self.new_value(join, Place::Scratch))
+    }
+
+    /// Copies into a join what could not be computed there.
+    fn complete(&mut self, join: NodeId) {
+        let of = self.join(join);
+        let mut offset = 0;
+        for &part in &self.graph.node(join).inputs {
+            let shape = self.graph.shape(part).clone();
+            let bytes = shape.bytes();
+            let from = self.memory_of(part);
+            let mut owner = from;
+            while let Place::View { of: other, .. } = self.plan.values[owner].place {
+                owner = other;
+            }
+            if owner != of {
+                let kernel = Arc::new(copy_kernel(shape.len()));
+                self.plan.values.push(Value { shape, place: Place::View { of, offset } });
+                let outputs = vec![self.plan.values.len() - 1];
+                self.plan.steps.push(Step::Kernel { kernel, inputs: vec![from], outputs });
+            }
+            offset += bytes;
+        }
+    }
+
     fn scratch(&mut self, shape: Shape) -> ValueId {
         self.plan.values.push(Value { shape, place: Place::Scratch });
         self.plan.values.len() - 1
@@ -141,6 +182,7 @@ impl Lowering<'_> {
                 let output = self.new_value(anchor, Place::Result);
                 self.plan.steps.push(Step::Stack { inputs, output });
             }
+            Op::Join(_) => self.complete(anchor),
             Op::Reduce(reduce) => self.reduce(group, anchor, reduce.kind, &reduce.axes),
             Op::MatMul(op) => {
                 let geometry = op.geometry(graph.shape(node.inputs[0]), graph.shape(node.inputs[1]));
@@ -404,7 +446,7 @@ impl Lowering<'_> {
         let body = writer.body;
         write!(text, "fn emit(index: u32, value: f32) {{\n{body}}}\n").expect("writing to a string");
         for &id in &stored {
-            results.push(self.new_value(id, Place::Scratch));
+            results.push(self.computed(id));
         }
         Epilogue { text, reads: more, results, ops: self.names_of(&group.roots), fused: group.roots.len() }
     }
@@ -522,21 +564,4 @@ pub(super) fn copy_kernel(len: usize) -> Kernel {
         flops: 0,
         traffic: 8 * len as u64,
     }
-}
-
-/// Whether every tensor of the plan can be bound whole.
-pub(super) fn check_sizes(plan: &Plan, limits: &Limits) -> Result<(), String> {
-    for value in &plan.values {
-        if value.shape.bytes() > limits.storage_binding_bytes {
-            return Err(format!(
-                "{}: a tensor of shape {} takes {} bytes, more than the {} that the device binds at once; choose a \
-                 smaller batch",
-                plan.name,
-                value.shape,
-                value.shape.bytes(),
-                limits.storage_binding_bytes
-            ));
-        }
-    }
-    Ok(())
 }

@@ -104,11 +104,17 @@ fn results(program: &Program) -> Vec<(String, Vec<u64>)> {
 
 /// Checks `graph`; gives the bytes of scratch memory before and after sharing.
 fn check(name: &str, graph: &Graph) -> [u64; 2] {
-    let plan = lower::lower(&mut Planner::new(Limits::default()), name, graph);
+    check_within(&Limits::default(), name, graph)
+}
+
+fn check_within(limits: &Limits, name: &str, graph: &Graph) -> [u64; 2] {
+    let mut planner = Planner::new(limits.clone());
+    let plan = lower::lower(&mut planner, name, graph);
+    assert_eq!(planner.error, None);
     let named = |list: &[(String, crate::graph::NodeId)]| {
         list.iter().map(|(name, id)| (name.clone(), graph.shape(*id).clone())).collect::<Vec<_>>()
     };
-    let linked = link::link(name, &plan, &named(graph.inputs()), &named(graph.outputs()), &Layout::new());
+    let linked = link::link(name, &plan, &named(graph.inputs()), &named(graph.outputs()), limits, &Layout::new());
     let shared = memory::assign(linked.clone());
     for ((tensor, before), (other, after)) in results(&linked).into_iter().zip(results(&shared)) {
         assert_eq!(tensor, other);
@@ -156,6 +162,25 @@ fn sharing_memory_changes_no_result() {
         check(&format!("{kind:?} inversion"), &model.inverse_graph(2, Stop::default()));
         if kind.has_density() {
             check(&format!("{kind:?} sampling"), &model.sample_graph(2, Stop::default()));
+        }
+    }
+}
+
+/// Joins are memory that several kernels write parts of.
+#[test]
+fn sharing_memory_changes_no_result_in_chunks() {
+    // More than any weight takes, less than the images of a batch.
+    let limits = Limits { storage_binding_bytes: 4096, ..Limits::default() };
+    for kind in [Kind::Classifier, Kind::Density] {
+        let model = model(kind, Memory::Store);
+        let graphs = [
+            ("gradient", model.gradient_graph(32, Probes::Keys)),
+            ("inversion", model.inverse_graph(32, Stop::default())),
+        ];
+        for (name, graph) in graphs {
+            let [chunks, _] = check_within(&limits, &format!("{kind:?} {name}"), &graph);
+            let [whole, _] = check(name, &graph);
+            assert_ne!(chunks, whole, "{kind:?} {name} needs no splitting");
         }
     }
 }

@@ -7,7 +7,18 @@ use iresnet::plan::{self, Limits};
 
 /// Outputs of `graph` for these inputs, computed by `gpu`.
 pub(crate) fn run(gpu: &Gpu, graph: &Graph, inputs: &[Array], tuning: &mut Tuning) -> Vec<Vec<f32>> {
-    let program = plan::compile("test", graph, &Limits::default()).unwrap();
+    run_within(gpu, &Limits::default(), graph, inputs, tuning)
+}
+
+/// As [`run`], by a plan for a device of these limits.
+pub(crate) fn run_within(
+    gpu: &Gpu,
+    limits: &Limits,
+    graph: &Graph,
+    inputs: &[Array],
+    tuning: &mut Tuning,
+) -> Vec<Vec<f32>> {
+    let program = plan::compile("test", graph, limits).unwrap();
     let mut memory = Memory::new(gpu);
     for ((name, id), value) in graph.inputs().iter().zip(inputs) {
         memory.alloc(name, graph.shape(*id).clone()).unwrap();
@@ -35,8 +46,21 @@ pub(crate) fn rounded(inputs: &[Array]) -> Vec<Array> {
 /// times its largest magnitude (or one, where that is larger).
 #[track_caller]
 pub(crate) fn assert_agrees(gpu: &Gpu, name: &str, graph: &Graph, inputs: &[Array], tolerance: f64) {
+    assert_agrees_within(gpu, &Limits::default(), name, graph, inputs, tolerance);
+}
+
+/// As [`assert_agrees`], by a plan for a device of these limits.
+#[track_caller]
+pub(crate) fn assert_agrees_within(
+    gpu: &Gpu,
+    limits: &Limits,
+    name: &str,
+    graph: &Graph,
+    inputs: &[Array],
+    tolerance: f64,
+) {
     let wanted = interpret::run(graph, rounded(inputs));
-    let found = run(gpu, graph, inputs, &mut Tuning::first());
+    let found = run_within(gpu, limits, graph, inputs, &mut Tuning::first());
     for (((output, _), wanted), found) in graph.outputs().iter().zip(&wanted).zip(&found) {
         let scale = wanted.data().iter().fold(1.0f64, |scale, &x| scale.max(x.abs()));
         for (index, (&wanted, &found)) in wanted.data().iter().zip(found).enumerate() {

@@ -39,6 +39,7 @@ pub(super) async fn measure(gpu: &Gpu, case: &Case, tuning: &mut Tuning, quick: 
     let limits = Limits {
         storage_buffers: gpu.limits().storage_buffers as usize,
         storage_binding_bytes: gpu.limits().binding_bytes,
+        buffer_bytes: gpu.limits().buffer_bytes,
     };
     let mut program = plan::compile(&case.name(), &case.graph, &limits)?;
     let mut memory = Memory::new(gpu);

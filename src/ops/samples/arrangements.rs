@@ -8,6 +8,7 @@ pub(super) fn collect(draw: &mut Draw, all: &mut Vec<Sample>) {
     broadcasts(draw, all);
     boxes(draw, all);
     stacks(draw, all);
+    joins(draw, all);
     views_of_views(draw, all);
 }
 
@@ -132,6 +133,26 @@ fn stacks(draw: &mut Draw, all: &mut Vec<Sample>) {
         let curved = b.graph.square(whole);
         all.push(b.finish(format!("stack {shape:?}"), &[whole, curved]));
     }
+}
+
+fn joins(draw: &mut Draw, all: &mut Vec<Sample>) {
+    // Parts of one shape, the last one shorter, of which one is an input, one is computed for the join alone, and one
+    // is used elsewhere too.
+    let mut b = Builder::new(draw);
+    let (x, y, z) = (b.moderate([2, 32]), b.moderate([2, 32]), b.moderate([1, 32]));
+    let (curved, sum) = (b.graph.tanh(y), b.graph.add(x, y));
+    let joined = b.graph.join(&[x, curved, sum, z], [7, 32]);
+    let square = b.graph.square(joined);
+    let used = b.graph.square(sum);
+    all.push(b.finish("join", &[joined, square, used]));
+
+    // A part twice, and a part that another part is computed from: they cannot all lie in the result's memory.
+    let mut b = Builder::new(draw);
+    let x = b.moderate([1, 64, 1]);
+    let first = b.graph.tanh(x);
+    let summed = b.graph.matmul(first, x, false, true);
+    let joined = b.graph.join(&[first, summed, first], [66, 64]);
+    all.push(b.finish("join of dependent parts", &[joined]));
 }
 
 fn views_of_views(draw: &mut Draw, all: &mut Vec<Sample>) {
