@@ -108,6 +108,11 @@ impl Branch {
         x
     }
 
+    /// Number of linear layers.
+    pub fn layers(&self) -> usize {
+        self.members.iter().filter(|member| matches!(member, Member::Layer(_))).count()
+    }
+
     /// Multiply-adds for one sample.
     pub fn multiply_adds(&self) -> usize {
         let pixels: usize = self.input.extents()[1..].iter().product();

@@ -142,7 +142,7 @@ fn model(kind: Kind, memory: Memory) -> Model {
 #[test]
 fn sharing_memory_changes_no_result() {
     for kind in [Kind::Classifier, Kind::Density, Kind::Toy, Kind::Hybrid] {
-        for memory in [Memory::Store, Memory::Checkpoint] {
+        for memory in [Memory::Store, Memory::Checkpoint, Memory::Reversible] {
             let model = model(kind, memory);
             let [before, after] = check(&format!("{kind:?} gradient"), &model.gradient_graph(2, Probes::Keys));
             assert!(after < before, "{kind:?}: {before} bytes became {after}");

@@ -3,7 +3,7 @@
 use super::Model;
 use super::build::{Build, Pass, key_row};
 use super::layout::{self, norm_names};
-use crate::config::{Kind, Memory, Prior};
+use crate::config::{Kind, Prior};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, NodeId};
 use crate::nn::head::{self, BatchNorm, Head, Scale};
@@ -36,7 +36,7 @@ impl Model {
             iterations: self.config().model.power_iterations,
             log_det: self.training_log_det(),
             probes,
-            recompute: self.config().train.memory == Memory::Checkpoint,
+            memory: self.config().train.memory,
             initialize: false,
         };
         let forward = build.forward(x, &pass);
