@@ -1,6 +1,6 @@
 //! What a training run will take of a device, from its plans alone: nothing is allocated.
 
-use crate::config::{Config, Kind, Memory};
+use crate::config::{Config, Memory};
 use crate::error::Result;
 use crate::gpu::AdapterInfo;
 use crate::graph::Graph;
@@ -58,7 +58,7 @@ impl Budget {
         let gradient = plan::compile("gradient", &gradient_graph, limits)?;
         let update_graph = optim::update_graph(&config.optimizer, (trainable / 4) as usize);
         let update = plan::compile("update", &update_graph, limits)?;
-        let labels = config.model.kind == Kind::Classifier;
+        let labels = config.model.kind.has_classes();
         let evaluation = Evaluation { log_det: model.training_log_det(), probes: Probes::Keys, labels };
         let mut others = vec![
             ("evaluation", model.eval_graph(n, &evaluation)?),

@@ -109,7 +109,7 @@ fn a_run_that_cannot_invert_its_blocks_ends() {
 #[test]
 fn reversible_needs_the_constraint() {
     let place = Place::new();
-    place.write("config.toml", TOY);
+    place.write("config.toml", CLASSIFIER);
     let sets = ["--set", "train.memory=reversible", "--set", "model.coefficient=none"];
     let (code, _, stderr) = dry_run(&place, &sets);
     assert_eq!(code, Some(2), "{stderr}");

@@ -67,8 +67,9 @@ fn assert_agree(what: &str, found: &Tensors, wanted: &Tensors, tolerance: f64) {
 
 /// Models of each kind, and one that begins with a squeeze, without ActNorm, whose channels are sorted.
 fn cases() -> Vec<(String, Config)> {
-    let mut cases: Vec<_> =
-        [Kind::Classifier, Kind::Density, Kind::Toy].map(|kind| (format!("{kind:?}"), config(kind))).into();
+    let mut cases: Vec<_> = [Kind::Classifier, Kind::Density, Kind::Hybrid, Kind::Toy]
+        .map(|kind| (format!("{kind:?}"), config(kind)))
+        .into();
     let mut other = config(Kind::Density);
     other.model.initial_squeeze = true;
     other.model.strides = vec![1, 1];

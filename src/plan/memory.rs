@@ -67,6 +67,21 @@ pub(super) fn assign(mut program: Program) -> Program {
     program
 }
 
+/// The scratch buffers of a program before [`assign`] that are alive together at the worst moment: no housing takes less
+/// than their sum.
+#[cfg(test)]
+pub(super) fn crowd(program: &Program) -> Vec<&Buffer> {
+    let lives = lives(program);
+    let alive = |at: usize| {
+        let inside = move |life: &Option<(usize, usize)>| life.is_some_and(|(from, to)| from <= at && at <= to);
+        let pairs = program.buffers.iter().zip(&lives);
+        pairs.filter(move |(buffer, life)| buffer.kind == BufferKind::Scratch && inside(life)).map(|(buffer, _)| buffer)
+    };
+    let births: std::collections::BTreeSet<usize> = lives.iter().flatten().map(|&(from, _)| from).collect();
+    let worst = births.into_iter().max_by_key(|&at| alive(at).map(|buffer| buffer.bytes).sum::<u64>());
+    worst.map_or(Vec::new(), |at| alive(at).collect())
+}
+
 /// Tenants in the order of their births: each takes the smallest free slot that is large enough, else the largest free
 /// one, which grows, else a new one.
 fn by_birth(tenants: &[Tenant]) -> Housing {
