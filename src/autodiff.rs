@@ -10,19 +10,42 @@
 //! that are dear to recompute (convolutions, reductions, results of inner calls); elementwise values are recomputed
 //! from them inside the backward function, where they fuse into its kernels. A [recomputed](Function::recomputed)
 //! function keeps nothing and runs its forward part again.
+//!
+//! A function may bring [its own derivative](OwnVjp). One that does not take the function's inputs, because it can
+//! compute them from the outputs, leaves nothing in memory but the last outputs of a chain of such calls: each step of
+//! the walk hands the value it recovered to the step before. [`Graph::vjp_recovering`] says how far recovered values
+//! have drifted from the true ones.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-use crate::graph::{Derived, Function, FunctionRef, Graph, NodeId};
+use crate::graph::{Derived, Function, FunctionRef, Graph, NodeId, OwnVjp};
 use crate::ops::Op;
+
+/// What a reverse walk finds beside cotangents, where [derivatives recover values](OwnVjp::recovered).
+#[derive(Clone, Debug, Default)]
+pub struct Recovery {
+    /// Results of own derivatives beside cotangents and values, a list for each call in the order of the walk.
+    pub reports: Vec<Vec<NodeId>>,
+    /// For each value that nothing recovers further, its largest absolute difference from the true one: one number each.
+    pub drifts: Vec<NodeId>,
+    /// Recovered values of results of calls.
+    known: HashMap<NodeId, NodeId>,
+}
 
 impl Graph {
     /// Vector-Jacobian products: for outputs `y` with cotangents `ct` (pairs), the cotangent of each of `wrt`. Where
     /// nothing depends, the cotangent is a constant zero.
     #[track_caller]
     pub fn vjp(&mut self, outputs: &[(NodeId, NodeId)], wrt: &[NodeId]) -> Vec<NodeId> {
-        let found = self.vjp_sparse(outputs, wrt);
-        found.into_iter().zip(wrt).map(|(ct, &x)| ct.unwrap_or_else(|| self.scalar_like(0.0, x))).collect()
+        self.vjp_recovering(outputs, wrt).0
+    }
+
+    /// As [`vjp`](Self::vjp), with what derivatives that recover values have to say.
+    #[track_caller]
+    pub fn vjp_recovering(&mut self, outputs: &[(NodeId, NodeId)], wrt: &[NodeId]) -> (Vec<NodeId>, Recovery) {
+        let (found, recovery) = self.vjp_sparse(outputs, wrt);
+        let all = found.into_iter().zip(wrt).map(|(ct, &x)| ct.unwrap_or_else(|| self.scalar_like(0.0, x)));
+        (all.collect(), recovery)
     }
 
     /// Gradient of the scalar `loss` in each of `wrt`.
@@ -45,7 +68,7 @@ impl Graph {
         // a product with zero would be simplified away, so u is a copy of y that simplification cannot see through.
         let probe = self.stop_gradient(y);
         let wrt: Vec<NodeId> = tangents.iter().map(|&(x, _)| x).collect();
-        let products = self.vjp_sparse(&[(y, probe)], &wrt);
+        let (products, _) = self.vjp_sparse(&[(y, probe)], &wrt);
         let pairs: Vec<(NodeId, NodeId)> = products
             .into_iter()
             .zip(tangents)
@@ -55,7 +78,8 @@ impl Graph {
     }
 
     #[track_caller]
-    fn vjp_sparse(&mut self, outputs: &[(NodeId, NodeId)], wrt: &[NodeId]) -> Vec<Option<NodeId>> {
+    fn vjp_sparse(&mut self, outputs: &[(NodeId, NodeId)], wrt: &[NodeId]) -> (Vec<Option<NodeId>>, Recovery) {
+        let mut recovery = Recovery::default();
         let mut cotangents: BTreeMap<NodeId, NodeId> = BTreeMap::new();
         let active = self.dependent_on(wrt);
         for &(y, ct) in outputs {
@@ -74,7 +98,7 @@ impl Graph {
             let Some(node) = next_node.max(next_call) else { break };
             let (inputs, parts) = if next_call == Some(node) {
                 let results = of_results.remove(&node).unwrap_or_default();
-                (self.node(node).inputs.clone(), self.call_vjp(node, &results, &active))
+                (self.node(node).inputs.clone(), self.call_vjp(node, &results, &active, &mut recovery))
             } else {
                 let Some(ct) = cotangents.remove(&node) else { break };
                 for (slot, _) in found.iter_mut().zip(wrt).filter(|&(_, &x)| x == node) {
@@ -103,7 +127,7 @@ impl Graph {
                 }
             }
         }
-        found
+        (found, recovery)
     }
 
     fn accumulate(&mut self, cotangents: &mut BTreeMap<NodeId, NodeId>, node: NodeId, ct: NodeId) {
@@ -132,24 +156,18 @@ impl Graph {
     }
 
     /// Cotangents of a call's arguments, from those of its results.
-    fn call_vjp(&mut self, call: NodeId, results: &BTreeMap<usize, NodeId>, active: &[bool]) -> Vec<Option<NodeId>> {
+    fn call_vjp(
+        &mut self,
+        call: NodeId,
+        results: &BTreeMap<usize, NodeId>,
+        active: &[bool],
+        recovery: &mut Recovery,
+    ) -> Vec<Option<NodeId>> {
         let Op::Call(function) = self.node(call).op.clone() else { return Vec::new() };
         let arguments = self.node(call).inputs.clone();
         let count = function.graph().outputs().len();
-        if let Some(vjp) = function.custom_vjp() {
-            let mut all = arguments.clone();
-            for index in 0..count {
-                all.push(self.get(call, index));
-            }
-            for index in 0..count {
-                all.push(
-                    results
-                        .get(&index)
-                        .copied()
-                        .unwrap_or_else(|| self.constant(0.0, function.output_shape(index).clone())),
-                );
-            }
-            return self.call(vjp, &all).into_iter().map(Some).collect();
+        if let Some(vjp) = function.own_vjp() {
+            return self.call_own_vjp(call, vjp, results, recovery);
         }
         let wanted: Vec<bool> = arguments.iter().map(|argument| active[argument.index()]).collect();
         let given: Vec<bool> = (0..count).map(|index| results.contains_key(&index)).collect();
@@ -162,6 +180,77 @@ impl Graph {
         all.extend(results.values());
         let mut parts = self.call(&derived.backward, &all).into_iter();
         wanted.iter().map(|&wanted| if wanted { parts.next() } else { None }).collect()
+    }
+}
+
+/// Calls of functions that bring their own derivative.
+impl Graph {
+    fn call_own_vjp(
+        &mut self,
+        call: NodeId,
+        vjp: &OwnVjp,
+        results: &BTreeMap<usize, NodeId>,
+        recovery: &mut Recovery,
+    ) -> Vec<Option<NodeId>> {
+        let Op::Call(function) = self.node(call).op.clone() else { return Vec::new() };
+        let arguments = self.node(call).inputs.clone();
+        let mut all: Vec<NodeId> = vjp.inputs.iter().map(|&index| arguments[index]).collect();
+        for &index in &vjp.outputs {
+            let output = self.get(call, index);
+            all.push(recovery.known.get(&output).copied().unwrap_or(output));
+        }
+        for index in 0..function.graph().outputs().len() {
+            let zero = |graph: &mut Self| graph.constant(0.0, function.output_shape(index).clone());
+            all.push(results.get(&index).copied().unwrap_or_else(|| zero(self)));
+        }
+        let given = self.call(&vjp.function, &all);
+        let (gradients, rest) = given.split_at(vjp.gradients.len());
+        for (&index, &value) in vjp.recovered.iter().zip(rest) {
+            self.recovered(arguments[index], value, recovery);
+        }
+        if !vjp.reports().is_empty() {
+            recovery.reports.push(given[vjp.reports()].to_vec());
+        }
+        let mut parts = vec![None; arguments.len()];
+        for (&index, &gradient) in vjp.gradients.iter().zip(gradients) {
+            parts[index] = Some(gradient);
+        }
+        parts
+    }
+
+    /// Notes that `value` is what `node` was recovered as. Goes back through what only moves elements to a call whose own
+    /// derivative takes it; where there is none, measures the difference on the spot, so that neither has to be kept.
+    fn recovered(&mut self, node: NodeId, value: NodeId, recovery: &mut Recovery) {
+        let (mut node, mut value) = (node, value);
+        loop {
+            let source = self.node(node).inputs.first().copied();
+            match (self.node(node).op.clone(), source) {
+                (Op::Reshape(_), Some(source)) => {
+                    value = self.reshape(value, self.shape(source).clone());
+                    node = source;
+                }
+                (Op::Permute(permute), Some(source)) => {
+                    value = self.permute(value, &permute.inverse());
+                    node = source;
+                }
+                (Op::Get(get), Some(source)) if self.takes_output(source, get.index) => {
+                    recovery.known.insert(node, value);
+                    return;
+                }
+                _ => break,
+            }
+        }
+        let difference = self.sub(value, node);
+        let drift = self.largest(difference);
+        recovery.drifts.push(drift);
+    }
+
+    /// Whether the function called at `call` has a derivative of its own that takes this output.
+    fn takes_output(&self, call: NodeId, index: usize) -> bool {
+        match &self.node(call).op {
+            Op::Call(function) => function.own_vjp().is_some_and(|vjp| vjp.outputs.contains(&index)),
+            _ => false,
+        }
     }
 }
 

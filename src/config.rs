@@ -385,6 +385,8 @@ pub enum Memory {
     Store,
     /// The input of every block; the rest is computed again.
     Checkpoint,
+    /// The output of every stage; inputs of blocks are computed again from their outputs by inversion.
+    Reversible,
 }
 
 /// `[train]`: for how long, and what is recorded.

@@ -25,7 +25,9 @@
 mod adapter;
 #[cfg(not(target_arch = "wasm32"))]
 mod block_on;
+mod estimate;
 mod grid;
+mod heap;
 mod memory;
 mod peak;
 mod pipeline;
@@ -47,6 +49,7 @@ use futures::channel::oneshot;
 pub use adapter::{Adapter, AdapterInfo, DeviceKind, Limits, adapters, choose};
 #[cfg(not(target_arch = "wasm32"))]
 pub use block_on::block_on;
+pub use estimate::Estimate;
 pub use memory::{Memory, ROW, Read};
 pub use peak::{Peak, peak};
 pub use profile::Row;
@@ -242,6 +245,11 @@ impl Gpu {
     /// What the device allows.
     pub fn limits(&self) -> &Limits {
         &self.0.limits
+    }
+
+    /// Bytes of device memory in use, as the allocator below counts them; `None` on backends that have none of their own.
+    pub fn allocated_bytes(&self) -> Option<u64> {
+        self.device().generate_allocator_report().map(|report| report.total_allocated_bytes)
     }
 
     /// Whether anything has gone wrong on this device so far, as far as it has told. Every read does this by itself.

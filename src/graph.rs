@@ -15,7 +15,7 @@ mod check;
 mod display;
 mod function;
 
-pub use function::{Derived, Function, FunctionRef};
+pub use function::{Derived, Function, FunctionRef, OwnVjp};
 
 use std::collections::HashMap;
 

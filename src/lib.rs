@@ -91,6 +91,7 @@
 //! wrong (shapes that do not fit) panics at the caller.
 
 pub mod autodiff;
+pub mod budget;
 pub mod checkpoint;
 #[cfg(feature = "cli")]
 pub mod cli;

@@ -17,6 +17,7 @@ pub mod model;
 pub mod param;
 pub mod prior;
 pub mod residual;
+pub mod reversible;
 pub mod spectral;
 pub mod squeeze;
 mod stack;
@@ -32,7 +33,8 @@ pub use residual::{KEY_WIDTH, Probes};
 use crate::graph::{Graph, NodeId};
 
 /// The graph with one more output `grad/NAME` for each of `names`: the derivative of its output `loss` in the input of
-/// that name. Names that are no inputs of the graph are left out, since the loss does not depend on them.
+/// that name. Names that are no inputs of the graph are left out, since the loss does not depend on them. Where blocks
+/// are [`reversible`], two outputs say how well they were inverted.
 #[track_caller]
 pub fn gradient_graph<'a>(mut graph: Graph, names: impl IntoIterator<Item = &'a str>) -> Graph {
     let loss = graph.outputs().iter().find(|(name, _)| name == "loss").map(|&(_, id)| id);
@@ -40,9 +42,11 @@ pub fn gradient_graph<'a>(mut graph: Graph, names: impl IntoIterator<Item = &'a 
     let wrt: Vec<(&str, NodeId)> =
         names.into_iter().filter_map(|name| graph.find_input(name).map(|id| (name, id))).collect();
     let nodes: Vec<NodeId> = wrt.iter().map(|&(_, id)| id).collect();
-    let gradients = graph.grad(loss, &nodes);
+    let one = graph.scalar_like(1.0, loss);
+    let (gradients, recovery) = graph.vjp_recovering(&[(loss, one)], &nodes);
     for ((name, _), gradient) in wrt.into_iter().zip(gradients) {
         graph.output(format!("grad/{name}"), gradient);
     }
+    reversible::report(&mut graph, &recovery);
     graph
 }

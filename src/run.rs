@@ -24,7 +24,7 @@ use crate::error::{Error, Result};
 use crate::eval::{Evaluator, Summary};
 use crate::gpu::{Gpu, Tuning};
 use crate::network::PARAMS;
-use crate::nn;
+use crate::nn::{self, reversible};
 use crate::optim;
 use crate::train::{StepReport, Trainer};
 
@@ -64,7 +64,8 @@ pub struct Finished {
 /// Trains, until done or interrupted.
 ///
 /// # Errors
-/// Of data, adapter, files; [`Error::Diverged`] if the loss is not finite. What was saved before stays.
+/// Of data, adapter, files; [`Error::Diverged`] if the loss is not finite, [`Error::Verification`] if
+/// `train.memory = "reversible"` and a block could not be inverted. What was saved before stays.
 pub async fn train(options: &Options) -> Result<Finished> {
     let config = &options.config;
     let source = Source::open(config, None, Split::Train)?;
@@ -220,6 +221,10 @@ impl Run<'_> {
         if let Some([log_prior, log_det]) = report.log_densities {
             line["log_prior"] = json!(log_prior);
             line["log_det"] = json!(log_det);
+        }
+        if let Some([residual, error]) = report.inversion {
+            line[reversible::RESIDUAL] = json!(residual);
+            line[reversible::DRIFT] = json!(error);
         }
         if let Some(bits) = report.bits_per_dim {
             line["bits_per_dim"] = json!(bits);

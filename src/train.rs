@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Read, Tuning};
 use crate::network::{self, Network, PARAMS, Task};
-use crate::nn::{Model, Probes, param};
+use crate::nn::{Model, Probes, param, reversible};
 use crate::optim;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
@@ -21,9 +21,9 @@ const GRADS: &str = "grads";
 /// Steps whose results may be outstanding. Reading a loss as soon as it is wanted would leave the device idle.
 const IN_FLIGHT: usize = 2;
 /// When the norms of freshly initialised layers count as known: relative change of σ between two power iterations.
-const TIGHT: f64 = 1e-3;
+pub(crate) const TIGHT: f64 = 1e-3;
 /// Most power iterations of a freshly initialised layer.
-const TIGHTEN_LIMIT: u32 = 50;
+pub(crate) const TIGHTEN_LIMIT: u32 = 50;
 /// The same for a finished model, which is certified: as close as rounding to f32 lets σ settle.
 const FINAL: f64 = 1e-5;
 /// Most power iterations of a finished model.
@@ -42,6 +42,9 @@ pub struct StepReport {
     pub log_densities: Option<[f32; 2]>,
     /// Mean bits per dimension of images.
     pub bits_per_dim: Option<f32>,
+    /// How well blocks were inverted, where `train.memory = "reversible"`: largest residual of an inversion and largest
+    /// difference of a recovered input from the true one, as [`reversible`] defines them.
+    pub inversion: Option<[f32; 2]>,
     /// The learning rate.
     pub learning_rate: f64,
 }
@@ -208,7 +211,8 @@ impl Trainer {
             self.gradient.write("keys", &network::keys(self.config.train.seed, step, streams));
         }
         self.gradient.run();
-        let names = ["loss", "accuracy", "log_prior", "log_det", "bits_per_dim"];
+        let names =
+            ["loss", "accuracy", "log_prior", "log_det", "bits_per_dim", reversible::RESIDUAL, reversible::DRIFT];
         let reads = names.into_iter().filter(|name| self.gradient.has(name));
         let reads = reads.map(|name| (name, self.gradient.start_read(name))).collect();
         self.update.write("lr", &[learning_rate as f32]);
@@ -227,7 +231,8 @@ impl Trainer {
     /// `all`. `None` if there is none.
     ///
     /// # Errors
-    /// [`Error::Gpu`] if the device failed, [`Error::Diverged`] if the loss is not finite.
+    /// [`Error::Gpu`] if the device failed, [`Error::Diverged`] if the loss is not finite, [`Error::Verification`] if the
+    /// backward pass could not invert a block, so that the step's gradient is wrong.
     pub async fn report(&mut self, all: bool) -> Result<Option<StepReport>> {
         if self.outstanding.len() <= if all { 0 } else { IN_FLIGHT } {
             return Ok(None);
@@ -246,12 +251,17 @@ impl Trainer {
             )));
         }
         let log_densities = values.get("log_prior").copied().zip(values.get("log_det").copied()).map(|(a, b)| [a, b]);
+        let inversion = values.get(reversible::RESIDUAL).zip(values.get(reversible::DRIFT)).map(|(&a, &b)| [a, b]);
+        if let Some(inversion) = inversion {
+            reversible::check(step, inversion)?;
+        }
         Ok(Some(StepReport {
             step,
             loss,
             accuracy: values.get("accuracy").copied(),
             log_densities,
             bits_per_dim: values.get("bits_per_dim").copied(),
+            inversion,
             learning_rate: outstanding.learning_rate,
         }))
     }

@@ -127,7 +127,7 @@ fn calls_differentiate_as_their_bodies() {
         collect_ops(&sample.graph, &mut ops);
         let plain = ops.iter().all(|op| match op {
             Op::Iterate(_) => false,
-            Op::Call(function) => function.custom_vjp().is_none(),
+            Op::Call(function) => function.own_vjp().is_none(),
             _ => true,
         });
         if !plain || !ops.iter().any(|op| matches!(op, Op::Call(_))) {

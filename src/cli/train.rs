@@ -1,14 +1,13 @@
 //! `iresnet train`.
 
+mod dry_run;
+
 use std::path::PathBuf;
 
 use super::{Outcome, output};
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, block_on};
-use crate::network;
-use crate::nn::{Model, Probes};
-use crate::plan;
+use crate::gpu::block_on;
 use crate::run::{self, Folder, Options};
 
 const EXAMPLES: &str = "\
@@ -70,7 +69,9 @@ pub struct Args {
 /// Trains.
 ///
 /// # Errors
-/// Of configuration, data, adapter and model file; [`Error::Diverged`] where the loss ceases to be a number.
+/// Of configuration, data, adapter and model file; [`Error::Diverged`] where the loss ceases to be a number,
+/// [`Error::Verification`] where a block of a reversible network cannot be inverted. A dry run that does not fit the device
+/// ends with [`Error::Gpu`] or [`Error::Config`] as the run itself would.
 pub fn run(args: &Args) -> Result<Outcome> {
     let (mut config, name) = configuration(args)?;
     for assignment in &args.set {
@@ -92,7 +93,8 @@ pub fn run(args: &Args) -> Result<Outcome> {
         init: args.init.clone(),
     };
     if args.dry_run {
-        return block_on(plan(&options));
+        block_on(dry_run::run(&options))?;
+        return Ok(Outcome::Done);
     }
     let finished = block_on(run::train(&options))?;
     if finished.outcome == Outcome::Done {
@@ -115,25 +117,4 @@ fn configuration(args: &Args) -> Result<(Config, String)> {
         Error::Config("--resume needs to know which run: add --out DIR, or the configuration or preset".into())
     })?;
     Ok((Folder::config(out)?, String::new()))
-}
-
-/// What a run would need, without running it.
-async fn plan(options: &Options) -> Result<Outcome> {
-    let model = Model::new(&options.config)?;
-    let gpu = Gpu::open(options.adapter.as_deref()).await?;
-    let batch = options.config.data.batch;
-    let program = plan::compile("gradient", &model.gradient_graph(batch, Probes::Keys), &network::limits(&gpu))?;
-    let trainable: usize = model.params().iter().filter(|p| p.is_parameter()).map(|p| p.shape.len()).sum();
-    let state: usize = model.params().iter().filter(|p| !p.is_parameter()).map(|p| p.shape.len()).sum();
-    output::print(&format!("adapter             {}", gpu.info()));
-    output::print(&format!("parameters          {trainable}, and {state} numbers of state"));
-    output::print(&format!("multiply-adds       {} a sample, forwards", model.multiply_adds()));
-    output::print(&format!("operations a step   {:.3e} floating-point operations", program.flops() as f64));
-    output::print(&format!("memory              {} for intermediate values", output::bytes(program.scratch_bytes())));
-    output::print(&format!(
-        "kernels             {} distinct, {} dispatches a step",
-        program.kernels.len(),
-        program.dispatches()
-    ));
-    Ok(Outcome::Done)
 }

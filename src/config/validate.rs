@@ -1,6 +1,6 @@
 //! What configuration keys must satisfy together.
 
-use super::{Config, Estimator, Gradient, Kind, OptimizerConfig};
+use super::{Config, Estimator, Gradient, Kind, Memory, OptimizerConfig};
 use crate::error::{Error, Result};
 use crate::nn::Activation;
 use crate::nn::logdet::EXACT_LIMIT;
@@ -27,6 +27,11 @@ impl Config {
         require(data.batch > 0, || "data.batch = 0: a step needs at least one sample".into())?;
         require(!data.name.is_empty(), || "data.name is empty: name a data set, such as \"fashion-mnist\"".into())?;
         require(train.seed < 1 << 48, || format!("train.seed = {}: seeds are below 2^48", train.seed))?;
+        require(train.memory != Memory::Reversible || self.model.coefficient.is_some(), || {
+            "train.memory = \"reversible\" inverts blocks in the backward pass, which model.coefficient = \"none\" does not \
+             promise to be possible; set a coefficient below 1, or train.memory = \"checkpoint\""
+                .into()
+        })?;
         require(train.log_every > 0, || "train.log_every = 0: write 1 to log every step".into())?;
         require(train.init_batch > 0, || "train.init_batch = 0: ActNorm needs samples to be initialised from".into())
     }

@@ -77,6 +77,8 @@ pub struct AdapterInfo {
     pub duplicate_of: Option<String>,
     /// Whether it can run this crate's kernels at all: compute shaders and indirect dispatch.
     pub suitable: bool,
+    /// Bytes of memory it has in all, where the driver tells.
+    pub memory_bytes: Option<u64>,
     /// What it allows.
     pub limits: Limits,
     /// PCI vendor, PCI device and bus id as far as the driver tells; they say which adapters are the same card.
@@ -103,6 +105,7 @@ impl AdapterInfo {
             is_software: kind == DeviceKind::Software,
             duplicate_of: None,
             suitable,
+            memory_bytes: None,
             limits: Limits::of(limits),
             card: (info.vendor, info.device, info.device_pci_bus_id.clone()),
         }
@@ -175,7 +178,8 @@ pub async fn adapters() -> Vec<Adapter> {
         let needs = wgpu::DownlevelFlags::COMPUTE_SHADERS | wgpu::DownlevelFlags::INDIRECT_EXECUTION;
         let suitable = handle.get_downlevel_capabilities().flags.contains(needs);
         let id = format!("{}:{number}", backend_name(info.backend));
-        let info = AdapterInfo::of(&info, id, &handle.limits(), suitable);
+        let memory_bytes = super::heap::memory_bytes(&handle);
+        let info = AdapterInfo { memory_bytes, ..AdapterInfo::of(&info, id, &handle.limits(), suitable) };
         list.push(Adapter { handle, info });
     }
     list.sort_by_key(|adapter| adapter.info.rank());
@@ -313,6 +317,7 @@ mod tests {
             is_software: kind == DeviceKind::Software,
             duplicate_of: None,
             suitable: true,
+            memory_bytes: None,
             limits: Limits::of(&wgpu::Limits::default()),
             card: (card.0, card.1, card.2.into()),
         }

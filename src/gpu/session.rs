@@ -87,8 +87,9 @@ impl Session {
         let gate = pipelines.pop().expect("pushed above");
 
         let places = places(gpu, program, memory)?;
-        let scratch_bytes = places.iter().filter(|place| place.is_scratch).map(|place| place.bytes).sum();
-        let mut binder = Binder { gpu, program, tuning, variants, pipelines, gate, places, grids: Grids::new() };
+        let scratch = places.iter().filter(|place| place.is_scratch).map(|place| place.buffer.size()).sum();
+        let grids = Grids::new();
+        let mut binder = Binder { gpu, program, tuning, variants, pipelines, gate, places, grids, scratch };
         let items = binder.items(&program.commands, None)?;
         let grid = std::mem::replace(&mut binder.grids, Grids::new()).bind(gpu);
         let chosen = |(kernel, variant): (&Kernel, &&Variant)| Chosen {
@@ -104,7 +105,7 @@ impl Session {
             dispatches: count(&items),
             items,
             grid,
-            scratch_bytes,
+            scratch_bytes: binder.scratch,
         })
     }
 
@@ -144,7 +145,7 @@ impl Session {
         &self.gpu
     }
 
-    /// Bytes of device memory that belong to the session: scratch and constants.
+    /// Bytes of the buffers that were made for the session: scratch, constants, arguments of loops.
     pub fn scratch_bytes(&self) -> u64 {
         self.scratch_bytes
     }
@@ -221,6 +222,8 @@ struct Binder<'a> {
     gate: wgpu::ComputePipeline,
     places: Vec<Place>,
     grids: Grids,
+    /// Bytes of the buffers made so far.
+    scratch: u64,
 }
 
 impl Binder<'_> {
@@ -318,7 +321,7 @@ impl Binder<'_> {
         Ok(bind_tensors(self.gpu, &kernel.label, kernel.inputs, &ranges))
     }
 
-    fn copy(&self, from: Binding, to: Binding, items: &mut Vec<Item>) -> Result<()> {
+    fn copy(&mut self, from: Binding, to: Binding, items: &mut Vec<Item>) -> Result<()> {
         let range = |binding: Binding| {
             let place = &self.places[binding.buffer];
             let (end, label) = (binding.offset + binding.bytes, &self.program.buffers[binding.buffer].label);
@@ -331,6 +334,7 @@ impl Binder<'_> {
         if from.0 == to.0 {
             // WebGPU forbids a copy within a buffer.
             let bounce = alloc(self.gpu, "scratch buffer", "bounce", bytes, wgpu::BufferUsages::empty())?;
+            self.scratch += bounce.size();
             items.push(Item::Copy(Copy { from, to: (bounce.clone(), 0), bytes }));
             items.push(Item::Copy(Copy { from: (bounce, 0), to, bytes }));
         } else {
@@ -347,6 +351,7 @@ impl Binder<'_> {
         let bytes = 4 * words.len() as u64;
         let arguments = alloc(self.gpu, "arguments", "loop arguments", bytes, wgpu::BufferUsages::INDIRECT)?;
         let full = alloc(self.gpu, "arguments", "loop arguments, full", bytes, wgpu::BufferUsages::empty())?;
+        self.scratch += arguments.size() + full.size();
         self.gpu.upload(&full, 0, bytemuck::cast_slice(&words));
 
         let place = &self.places[flag.buffer];

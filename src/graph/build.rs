@@ -16,6 +16,9 @@ use crate::ops::unary::Unary;
 use crate::random::Distribution;
 use crate::shape::Shape;
 
+/// What [`Graph::largest`] gives for numbers that are none: larger than anything meant to be small.
+const NOT_FINITE: f64 = 1e30;
+
 /// Sources.
 impl Graph {
     /// A tensor filled with `value`.
@@ -444,6 +447,17 @@ impl Graph {
         let count = self.shape(x).len();
         let sum = self.sum_all(x);
         self.scale(sum, 1.0 / count as f64)
+    }
+
+    /// The largest magnitude of an element, of shape `[]`; 10³⁰ where an element is larger or no number at all.
+    pub fn largest(&mut self, x: NodeId) -> NodeId {
+        let magnitude = self.abs(x);
+        // Comparisons with NaN are false, so it becomes the bound here; a maximum alone would pass over it.
+        let bound = self.scalar_like(NOT_FINITE, magnitude);
+        let finite = self.less(magnitude, bound);
+        let magnitude = self.select(finite, magnitude, bound);
+        let axes: Vec<usize> = (0..self.shape(x).rank()).collect();
+        self.max_over(magnitude, &axes)
     }
 
     fn drop_axes(&mut self, x: NodeId, axes: &[usize]) -> NodeId {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex};
 
-use super::Graph;
+use super::{Graph, NodeId};
 use crate::shape::Shape;
 
 /// A named graph that is called with its inputs by position and gives its outputs by position.
@@ -13,8 +13,53 @@ pub struct Function {
     name: String,
     graph: Graph,
     recompute: bool,
-    vjp: Option<FunctionRef>,
+    vjp: Option<OwnVjp>,
     derived: Mutex<HashMap<Demand, Arc<Derived>>>,
+}
+
+/// A derivative that a function brings along: what it takes and what it gives.
+///
+/// The inputs and outputs that it does not take need not stay in memory until the backward pass. A derivative that can
+/// compute an input again from what it takes may give that value back: the producer of the input, if it has such a
+/// derivative too, then takes the recovered value instead of the one from the forward pass, and so on to the front.
+#[derive(Clone, Debug)]
+pub struct OwnVjp {
+    /// Takes the inputs numbered in `inputs`, the outputs numbered in `outputs`, then one cotangent for every output. Gives
+    /// a cotangent for each of `gradients`, a value for each of `recovered`, then whatever it has to report.
+    pub function: FunctionRef,
+    /// Which of the function's inputs it takes.
+    pub inputs: Vec<usize>,
+    /// Which of the function's outputs it takes.
+    pub outputs: Vec<usize>,
+    /// Inputs of which it gives the cotangent; the others count as constants.
+    pub gradients: Vec<usize>,
+    /// Inputs whose values it gives back.
+    pub recovered: Vec<usize>,
+}
+
+impl OwnVjp {
+    /// Of the results of `function`, those that are reports.
+    pub fn reports(&self) -> std::ops::Range<usize> {
+        self.gradients.len() + self.recovered.len()..self.function.graph().outputs().len()
+    }
+
+    /// Panics unless the derivative fits `graph`, the body of the function `name`.
+    #[track_caller]
+    fn check(&self, name: &str, graph: &Graph) {
+        let shapes = |nodes: &[(String, NodeId)], numbers: &[usize]| -> Vec<Shape> {
+            numbers.iter().map(|&number| graph.shape(nodes[number].1).clone()).collect()
+        };
+        let (inputs, outputs) = (graph.inputs(), graph.outputs());
+        let all: Vec<usize> = (0..outputs.len()).collect();
+        let wanted = [shapes(inputs, &self.inputs), shapes(outputs, &self.outputs), shapes(outputs, &all)].concat();
+        let vjp = self.function.graph();
+        let found: Vec<Shape> = vjp.inputs().iter().map(|&(_, id)| vjp.shape(id).clone()).collect();
+        assert_eq!(found, wanted, "the vjp of {name} must take inputs, outputs and cotangents of {name}");
+        let wanted = [shapes(inputs, &self.gradients), shapes(inputs, &self.recovered)].concat();
+        let mut given: Vec<Shape> = vjp.outputs().iter().map(|&(_, id)| vjp.shape(id).clone()).collect();
+        given.truncate(wanted.len());
+        assert_eq!(given, wanted, "the vjp of {name} must give cotangents and values of inputs of {name}");
+    }
 }
 
 /// What is asked of a derivative: which inputs want a cotangent, which outputs have one.
@@ -50,18 +95,20 @@ impl Function {
     /// cotangent for each output; it gives one cotangent for each input.
     #[track_caller]
     pub fn with_vjp(name: impl Into<String>, graph: Graph, vjp: FunctionRef) -> FunctionRef {
+        let (inputs, outputs): (Vec<usize>, _) = ((0..graph.inputs().len()).collect(), 0..graph.outputs().len());
+        let given = vjp.graph.outputs().len();
         let name = name.into();
-        let wanted: Vec<&Shape> = graph
-            .inputs()
-            .iter()
-            .chain(graph.outputs())
-            .chain(graph.outputs())
-            .map(|&(_, id)| graph.shape(id))
-            .collect();
-        let found: Vec<&Shape> = vjp.graph.inputs().iter().map(|&(_, id)| vjp.graph.shape(id)).collect();
-        assert_eq!(found, wanted, "the vjp of {name} must take inputs, outputs and cotangents of {name}");
-        let given: Vec<&Shape> = vjp.graph.outputs().iter().map(|&(_, id)| vjp.graph.shape(id)).collect();
-        assert_eq!(given, wanted[..graph.inputs().len()], "the vjp of {name} must give one cotangent for each input");
+        assert_eq!(given, inputs.len(), "the vjp of {name} must give one cotangent for each input");
+        let gradients = inputs.clone();
+        let vjp = OwnVjp { function: vjp, inputs, outputs: outputs.collect(), gradients, recovered: Vec::new() };
+        Self::with_own_vjp(name, graph, vjp)
+    }
+
+    /// Makes a function that brings its own derivative and says what that takes and gives. Panics where it does not fit.
+    #[track_caller]
+    pub fn with_own_vjp(name: impl Into<String>, graph: Graph, vjp: OwnVjp) -> FunctionRef {
+        let name = name.into();
+        vjp.check(&name, &graph);
         FunctionRef(Arc::new(Self { name, graph, recompute: false, vjp: Some(vjp), derived: Mutex::default() }))
     }
 
@@ -81,7 +128,7 @@ impl Function {
     }
 
     /// Its own derivative, if it brings one.
-    pub fn custom_vjp(&self) -> Option<&FunctionRef> {
+    pub fn own_vjp(&self) -> Option<&OwnVjp> {
         self.vjp.as_ref()
     }
 

@@ -24,6 +24,7 @@
 //! | | `log_prior`, `log_det` | `[]` | means in nats (all but classifier) |
 //! | | names of state | | next power-iteration vectors and σ, running statistics |
 //! | gradient | `grad/NAME` | as NAME | derivative of `loss` in each parameter |
+//! | | `inverse_residual`, `inverse_error` | `[]` | how well [reversible](crate::nn::reversible) blocks were inverted, if any were |
 //! | [evaluation](Model::eval_graph) | `z` | `[n, d]` | latent numbers |
 //! | | `logits`, `prediction` | `[n, classes]`, `[n]` | (classifier, hybrid) |
 //! | | `correct`, `cross_entropy` | `[n]` | 1 or 0; nats (classifier and hybrid, with labels) |

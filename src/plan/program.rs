@@ -127,28 +127,58 @@ pub struct Program {
     pub commands: Vec<Command>,
 }
 
+/// What one run of a program costs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Floating-point operations.
+    pub flops: u64,
+    /// Bytes read and written, each tensor counted once a kernel or copy.
+    pub traffic: u64,
+    /// Dispatches.
+    pub dispatches: u64,
+}
+
 impl Program {
     /// Floating-point operations of one run; a loop counts with all its rounds.
     pub fn flops(&self) -> u64 {
-        self.sum(&self.commands, |kernel| kernel.flops)
+        self.cost(u32::MAX).flops
     }
 
     /// Dispatches of one run; a loop counts with all its rounds.
     pub fn dispatches(&self) -> u64 {
-        self.sum(&self.commands, |_| 1)
+        self.cost(u32::MAX).dispatches
+    }
+
+    /// The cost of one run whose loops end after `rounds` rounds, or at their limits if these are lower.
+    pub fn cost(&self, rounds: u32) -> Cost {
+        let mut cost = Cost::default();
+        self.for_each(rounds, &mut |command, times| match command {
+            Command::Dispatch { kernel, .. } => {
+                let kernel = &self.kernels[*kernel];
+                cost.flops += times * kernel.flops;
+                cost.traffic += times * kernel.traffic;
+                cost.dispatches += times;
+            }
+            Command::Copy { from, .. } => cost.traffic += times * 2 * from.bytes,
+            Command::Loop { .. } => {}
+        });
+        cost
+    }
+
+    /// Visits every command with how often a run executes it, where loops end after `rounds` rounds.
+    pub(crate) fn for_each<'p>(&'p self, rounds: u32, visit: &mut impl FnMut(&'p Command, u64)) {
+        for command in &self.commands {
+            visit(command, 1);
+            if let Command::Loop { body, limit, .. } = command {
+                for inner in body {
+                    visit(inner, u64::from(rounds.min(*limit)));
+                }
+            }
+        }
     }
 
     /// Bytes of scratch memory.
     pub fn scratch_bytes(&self) -> u64 {
         self.buffers.iter().filter(|buffer| buffer.kind == BufferKind::Scratch).map(|buffer| buffer.bytes).sum()
-    }
-
-    fn sum(&self, commands: &[Command], of: impl Copy + Fn(&Kernel) -> u64) -> u64 {
-        let one = |command: &Command| match command {
-            Command::Dispatch { kernel, .. } => of(&self.kernels[*kernel]),
-            Command::Copy { .. } => 0,
-            Command::Loop { body, limit, .. } => u64::from(*limit) * self.sum(body, of),
-        };
-        commands.iter().map(one).sum()
     }
 }

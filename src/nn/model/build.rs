@@ -5,11 +5,12 @@ use std::collections::HashMap;
 
 use super::layout::norm_names;
 use super::{Block, Model, NormGroup, Part};
+use crate::config::Memory;
 use crate::graph::{FunctionRef, Graph, NodeId};
 use crate::nn::inverse::Stop;
 use crate::nn::logdet::LogDet;
 use crate::nn::residual::{BlockFunction, KEY_WIDTH, Probes};
-use crate::nn::{actnorm, squeeze, stack};
+use crate::nn::{actnorm, reversible, squeeze, stack};
 use crate::shape::Shape;
 
 /// How the network is run forwards.
@@ -21,8 +22,8 @@ pub(super) struct Pass {
     pub(super) log_det: Option<LogDet>,
     /// Where probes come from.
     pub(super) probes: Probes,
-    /// Whether the backward pass recomputes blocks.
-    pub(super) recompute: bool,
+    /// What is kept of blocks for the backward pass.
+    pub(super) memory: Memory,
     /// Whether ActNorm is initialised from what arrives at it; its parameters then become outputs.
     pub(super) initialize: bool,
 }
@@ -30,7 +31,7 @@ pub(super) struct Pass {
 impl Pass {
     /// Evaluation: nothing changes.
     pub(super) fn evaluation(log_det: Option<LogDet>, probes: Probes) -> Self {
-        Self { iterations: 0, log_det, probes, recompute: false, initialize: false }
+        Self { iterations: 0, log_det, probes, memory: Memory::Store, initialize: false }
     }
 }
 
@@ -173,8 +174,14 @@ impl<'m> Build<'m> {
             batch: self.batch,
             log_det: pass.and_then(|pass| pass.log_det.clone()),
             probes: pass.map_or(Probes::Keys, |pass| pass.probes),
-            recompute: pass.is_some_and(|pass| pass.recompute),
+            recompute: pass.is_some_and(|pass| pass.memory == Memory::Checkpoint),
         }
+    }
+
+    /// Most rounds in which the backward pass of `pass` may invert the block, if it does.
+    fn reversible_rounds(&self, block: &Block, pass: &Pass) -> Option<u32> {
+        let coefficient = self.model.config.model.coefficient.filter(|_| pass.memory == Memory::Reversible)?;
+        Some(reversible::round_limit(coefficient, block.branch.layers()))
     }
 
     /// Keys or probes of a block's log-determinant, and the key of its number of terms where that is drawn.
@@ -242,7 +249,11 @@ impl<'m> Build<'m> {
                     arguments.extend(self.operands(block, pass.iterations));
                     arguments.extend(self.probes(index, block, pass));
                     let description = self.block_function(block, Some(pass));
-                    let function = self.function(format!("{description:?}"), || description.function());
+                    let rounds = self.reversible_rounds(block, pass);
+                    let function = self.function(format!("{description:?} {rounds:?}"), || match rounds {
+                        Some(rounds) => description.reversible(rounds),
+                        None => description.function(),
+                    });
                     let results = self.g.call(&function, &arguments);
                     x = results[0];
                     if let Some(&part) = results.get(1) {

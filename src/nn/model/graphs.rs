@@ -3,7 +3,7 @@
 use super::Model;
 use super::build::{Build, Pass, key_row};
 use super::layout;
-use crate::config::{Kind, Memory, PowerUpdate, Prior};
+use crate::config::{Kind, PowerUpdate, Prior};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, NodeId};
 use crate::nn::head::{self, BatchNorm, Head, Scale};
@@ -43,7 +43,7 @@ impl Model {
             iterations: if before { self.config().model.power_iterations } else { 0 },
             log_det,
             probes,
-            recompute: self.config().train.memory == Memory::Checkpoint,
+            memory: self.config().train.memory,
             initialize: false,
         };
         let forward = build.forward(x, &pass);
