@@ -23,6 +23,9 @@ impl Config {
         let (data, train) = (&self.data, &self.train);
         require(data.batch > 0, || "data.batch = 0: a step needs at least one sample".into())?;
         require(!data.name.is_empty(), || "data.name is empty: name a data set, such as \"fashion-mnist\"".into())?;
+        require((1..=8).contains(&data.bits), || {
+            format!("data.bits = {}: images are stored in 8 bits, of which 1 to 8 can be kept", data.bits)
+        })?;
         require(train.seed < 1 << 48, || format!("train.seed = {}: seeds are below 2^48", train.seed))?;
         require(train.log_every > 0, || "train.log_every = 0: write 1 to log every step".into())?;
         require(train.init_batch > 0, || "train.init_batch = 0: ActNorm needs samples to be initialised from".into())
