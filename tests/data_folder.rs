@@ -100,6 +100,13 @@ fn broken_pictures_are_named_and_the_first_is() {
     refused(place.path(), Split::Train, &["4.png", "damaged"]);
     fs::write(place.path().join("4.png"), "<html>").unwrap();
     refused(place.path(), Split::Train, &["4.png", "not a picture"]);
+    let message = folder::check(place.path(), Split::Test).unwrap_err().to_string();
+    assert!(message.contains("4.png"), "{message}");
+    for broken in ["7.png", "4.png"] {
+        // Size does not matter to a check.
+        picture(place.path(), broken, [60, 40], [9; 3]);
+    }
+    assert_eq!(folder::check(place.path(), Split::Test).unwrap().pictures.len(), 9);
 }
 
 #[test]

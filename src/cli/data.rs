@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::table::Table;
 use super::{Outcome, output};
-use crate::data::{self, Entry, Verified, fetch};
+use crate::data::{self, Entry, Split, Verified, fetch, folder};
 use crate::error::{Error, Result};
 
 const EXAMPLES: &str = "\
@@ -51,9 +51,9 @@ enum Action {
         #[arg(long, value_name = "URL")]
         mirror: Option<String>,
     },
-    /// Compare files with the official ones: of one set, or of every set that is there.
+    /// Compare files with the official ones: of one set, or of every set that is there. Of a folder, decode every picture.
     Verify {
-        /// Data set. By default all that are there.
+        /// Data set, or folder:DIR. By default all sets known by name that are there.
         #[arg(value_name = "NAME")]
         name: Option<String>,
     },
@@ -149,6 +149,14 @@ fn list(json: bool) {
 }
 
 fn verify(name: &str) -> Result<()> {
+    if let Some(path) = folder::path(name) {
+        for split in [Split::Train, Split::Test] {
+            let listing = folder::check(&path, split)?;
+            let (pictures, classes) = (listing.pictures.len(), listing.classes.len());
+            output::print(&format!("{name}: {}: {pictures} whole pictures, {classes} classes", split.name()));
+        }
+        return Ok(());
+    }
     let files = data::verify(name)?;
     if files.is_empty() {
         output::print(&format!("{name}: drawn by this program, has no files"));

@@ -74,6 +74,17 @@ pub fn list(folder: &Path, split: Split) -> Result<Listing> {
     Ok(Listing { pictures, classes: names })
 }
 
+/// The pictures of `split` in the folder `folder`, each of which is found whole.
+///
+/// # Errors
+/// [`Error::Data`] as [`list`], and for a picture that is broken, by its name.
+pub fn check(folder: &Path, split: Split) -> Result<Listing> {
+    let listing = list(folder, split)?;
+    // Decoding is what proves them; one pixel of each is enough to keep.
+    decode(&listing.pictures, [1, 1, 1], Fit::Resize, &mut vec![0; listing.pictures.len()])?;
+    Ok(listing)
+}
+
 /// One split of the pictures in `folder`, each of shape `shape` = [C, H, W] with C 1 or 3.
 ///
 /// # Errors

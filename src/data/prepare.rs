@@ -50,6 +50,26 @@ impl Scale {
         (value - self.mean[channel]) / self.deviation[channel]
     }
 
+    /// Turns pictures (N, C, H, W) in [−½, ½] into the network's input, in place; `shape` is [C, H, W].
+    pub fn from_centred(&self, pictures: &mut [f32], shape: [usize; 3]) {
+        self.each(pictures, shape, |scale, value, channel| scale.apply(value + 0.5, channel));
+    }
+
+    /// Turns the network's inputs (N, C, H, W) into pictures in [−½, ½], in place; `shape` is [C, H, W].
+    pub fn to_centred(&self, inputs: &mut [f32], shape: [usize; 3]) {
+        self.each(inputs, shape, |scale, input, channel| scale.undo(input, channel) - 0.5);
+    }
+
+    fn each(&self, numbers: &mut [f32], [channels, height, width]: [usize; 3], change: fn(&Self, f32, usize) -> f32) {
+        // The usual scale is that of pictures: their bits stay what they are.
+        if *self == Self::default() {
+            return;
+        }
+        for (number, plane) in numbers.chunks_mut(height * width).enumerate() {
+            plane.iter_mut().for_each(|value| *value = change(self, *value, number % channels));
+        }
+    }
+
     /// The value in [0, 1] that a network's input stands for.
     pub fn undo(&self, input: f32, channel: usize) -> f32 {
         let channel = channel.min(2);
@@ -354,6 +374,12 @@ mod tests {
         let x = Prepare { scale, ..Prepare::default() }.batch(&set, &[0], 7, 0).x.into_data();
         let expected: Vec<f32> = (0..6).map(|k| scale.apply((k % 2) as f32, k / 2)).collect();
         assert_eq!(x, expected);
+        let mut picture = vec![0.5, -0.5, 0.5, -0.5, 0.25, 0.0];
+        let before = picture.clone();
+        scale.from_centred(&mut picture, [3, 1, 2]);
+        assert_eq!((picture[0], picture[3]), (scale.apply(1.0, 0), scale.apply(0.0, 1)));
+        scale.to_centred(&mut picture, [3, 1, 2]);
+        assert!(picture.iter().zip(before).all(|(a, b)| (a - b).abs() < 1e-6), "two roundings: {picture:?}");
         config.data.normalize = false;
         assert_eq!(Scale::of(&config), Scale::default());
         config.data.normalize = true;
