@@ -5,6 +5,7 @@
 //! files. What keys mean together (sizes that can be squeezed, coefficients below one) is checked by
 //! [`Config::validate`], which [`Model::new`](crate::nn::Model::new) calls.
 
+mod data;
 mod preset;
 mod read;
 #[cfg(all(test, feature = "cli"))]
@@ -16,6 +17,8 @@ use serde::{Deserialize, Serialize};
 use crate::nn::Activation;
 use crate::nn::logdet::Law;
 use crate::random::Distribution;
+
+pub use data::{Augmentation, DataConfig, Fit};
 
 /// Everything that determines a training run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -267,32 +270,6 @@ impl Default for LogDetConfig {
             probability: 0.5,
             rate: 2.0,
         }
-    }
-}
-
-/// `[data]`: what the model is trained on.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct DataConfig {
-    /// A set that `iresnet data list` lists (`fashion-mnist`, `fashion-mnist-mini`, `mnist`, `toy:NAME`), or
-    /// `arrays:FILE`.
-    pub name: String,
-    /// Samples in a training step.
-    pub batch: usize,
-    /// Whether each epoch has an order of its own.
-    pub shuffle: bool,
-    /// Whether training images are shifted and flipped as is usual for the data set; arrays never are.
-    pub augment: bool,
-    /// Whether uniform noise of one grey level is added, so that a density exists; always on for images of `density` and `hybrid`,
-    /// never for arrays.
-    pub dequantize: bool,
-    /// Use only so many training samples; 0 uses all. For `toy:` the number of samples in an epoch.
-    pub limit: usize,
-}
-
-impl Default for DataConfig {
-    fn default() -> Self {
-        Self { name: "cifar10".into(), batch: 128, shuffle: true, augment: true, dequantize: false, limit: 0 }
     }
 }
 

@@ -1,29 +1,48 @@
 //! Data: image sets, two-dimensional sets, and what happens to them before they enter a network.
 //!
-//! * [`arrays`]: samples from a file of arrays
+//! * [`arrays`]: samples from a file of arrays; `folder`: pictures in a folder
 //! * [`mod@catalogue`]: which sets there are, where their files are looked for, reading and verifying them
-//! * [`idx`]: the file format of MNIST and Fashion-MNIST
+//! * [`idx`], [`cifar`]: the file formats of MNIST and Fashion-MNIST, and of CIFAR; `archive`: files in a `.tar.gz`
+//! * `verify`, `fetch`: comparing files with the official ones, and getting them
 //! * [`toy`]: samplers of two-dimensional densities
 //! * [`batches`]: which images make up the batch of a step
-//! * [`prepare`]: padding, augmentation, dequantisation
+//! * [`prepare`], [`augment`]: padding, augmentation, dequantisation, scale
+//! * [`source`]: all that as a configuration asks for it; [`ahead`]: batches made before they are needed
 //!
 //! A batch is a pure function of (seed, step): order, augmentation and noise come from the counter generator
 //! ([`crate::random`]), so a resumed run sees exactly what the uninterrupted one would have seen, and several machines
-//! agree without talking. Nothing here downloads anything, and nothing writes.
+//! agree without talking. Only `fetch` downloads, and only it writes.
 
+pub mod ahead;
+#[cfg(feature = "cli")]
+pub mod archive;
 pub mod arrays;
+pub mod augment;
 pub mod batches;
 pub mod catalogue;
+pub mod cifar;
+#[cfg(feature = "cli")]
+pub mod fetch;
+#[cfg(feature = "cli")]
+pub mod folder;
 pub mod idx;
+#[cfg_attr(not(feature = "cli"), expect(dead_code, reason = "digests are compared by the program only"))]
+mod known;
 pub mod prepare;
 pub mod source;
 pub mod toy;
+#[cfg(feature = "cli")]
+pub mod verify;
 
 use std::sync::Arc;
 
+pub use ahead::Ahead;
+pub use augment::{Augment, Padding};
 pub use batches::{Batches, EvalBatch, eval_batches, indices};
-pub use catalogue::{Entry, catalogue, load, load_from, verify, verify_in};
-pub use prepare::{Augment, Padding, Prepare};
+pub use catalogue::{Entry, catalogue, load, load_from};
+pub use prepare::{Prepare, Scale};
+#[cfg(feature = "cli")]
+pub use verify::{Verified, verify, verify_in};
 
 use crate::random::{Key, stream};
 use crate::tensor::Tensor;
@@ -68,6 +87,8 @@ pub struct Dataset {
     elements: Elements,
     labels: Arc<[u32]>,
     classes: usize,
+    /// Coarse labels and the number of their classes, where the set has them.
+    coarse: Option<(Arc<[u32]>, usize)>,
     /// Number of points that count as an epoch of a drawn set.
     drawn: usize,
 }
@@ -103,6 +124,7 @@ impl Dataset {
             elements: Elements::Bytes(bytes.into()),
             labels: labels.into(),
             classes,
+            coarse: None,
             drawn: 0,
         }
     }
@@ -119,7 +141,7 @@ impl Dataset {
     ) -> Self {
         check(shape, floats.len(), &labels, classes);
         let elements = Elements::Floats(floats.into());
-        Self { name: name.into(), split, shape, elements, labels: labels.into(), classes, drawn: 0 }
+        Self { name: name.into(), split, shape, elements, labels: labels.into(), classes, coarse: None, drawn: 0 }
     }
 
     /// A two-dimensional set, shape [2, 1, 1]. [`Prepare::batch`] draws fresh points for every training step; a point
@@ -128,7 +150,21 @@ impl Dataset {
     pub fn from_toy(toy: Toy, split: Split) -> Self {
         let name = format!("toy:{}", toy.name());
         let elements = Elements::Drawn(toy);
-        Self { name, split, shape: [2, 1, 1], elements, labels: Arc::new([]), classes: 0, drawn: DRAWN_EPOCH }
+        let labels = Arc::new([]);
+        Self { name, split, shape: [2, 1, 1], elements, labels, classes: 0, coarse: None, drawn: DRAWN_EPOCH }
+    }
+
+    /// The same set with coarse labels beside its own: one a sample, each below `classes`.
+    #[track_caller]
+    pub(crate) fn with_coarse(self, labels: Vec<u32>, classes: usize) -> Self {
+        check(self.shape, self.len() * self.dim(), &labels, classes);
+        Self { coarse: Some((labels.into(), classes)), ..self }
+    }
+
+    /// The same samples with their coarse labels as the labels; `None` for a set that has none.
+    pub fn coarse(&self) -> Option<Self> {
+        let (labels, classes) = self.coarse.clone()?;
+        Some(Self { labels, classes, coarse: None, ..self.clone() })
     }
 
     /// The set's name.
@@ -190,6 +226,7 @@ impl Dataset {
             Elements::Drawn(_) => limited.drawn = len,
         }
         limited.labels = self.labels[..cut.min(self.labels.len())].into();
+        limited.coarse = self.coarse.as_ref().map(|(labels, classes)| (labels[..cut].into(), *classes));
         limited
     }
 

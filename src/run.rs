@@ -8,7 +8,6 @@ mod folder;
 pub use folder::Folder;
 
 use std::path::PathBuf;
-use std::sync::mpsc;
 use std::time::Instant;
 
 use serde_json::json;
@@ -18,8 +17,8 @@ use crate::cli::Outcome;
 use crate::cli::progress::Progress;
 use crate::cli::signal;
 use crate::config::Config;
+use crate::data::Split;
 use crate::data::source::Source;
-use crate::data::{Batch, Split};
 use crate::error::{Error, Result};
 use crate::eval::{Evaluator, Summary};
 use crate::gpu::{Gpu, Tuning};
@@ -28,8 +27,6 @@ use crate::nn::{self, reversible};
 use crate::optim;
 use crate::train::{StepReport, Trainer};
 
-/// Batches prepared ahead of the device.
-const AHEAD: usize = 4;
 /// Name under which parameters wait while their average is evaluated.
 const KEPT: &str = "params while averaged";
 
@@ -135,7 +132,7 @@ impl Run<'_> {
         let config = &self.options.config;
         self.log = Some(self.folder.log()?);
         let mut progress = Progress::new("train", self.total, trainer.step_count());
-        let batches = ahead(source.training(trainer.step_count()));
+        let mut batches = source.training(trainer.step_count());
         let every = match config.train.checkpoint_every {
             0 => self.per_epoch,
             steps => steps as u64,
@@ -152,7 +149,7 @@ impl Run<'_> {
                 let steps = trainer.step_count();
                 return Ok(Finished { outcome: Outcome::Interrupted(signal), steps, test: None });
             }
-            let batch = batches.recv().expect("the thread that prepares batches ends only after this loop");
+            let batch = batches.next().expect("training batches have no end");
             trainer.step(batch.x.data(), &batch.labels);
             while let Some(report) = trainer.report(false).await? {
                 self.record(&report, &mut progress)?;
@@ -289,17 +286,4 @@ fn average_in(trainer: &Trainer) {
     if memory.contains(optim::EMA) {
         memory.copy(optim::EMA, PARAMS);
     }
-}
-
-/// Runs an iterator on a thread of its own, a few items ahead.
-fn ahead(batches: impl Iterator<Item = Batch> + Send + 'static) -> mpsc::Receiver<Batch> {
-    let (sender, receiver) = mpsc::sync_channel(AHEAD);
-    std::thread::spawn(move || {
-        for batch in batches {
-            if sender.send(batch).is_err() {
-                return;
-            }
-        }
-    });
-    receiver
 }

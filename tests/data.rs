@@ -188,7 +188,7 @@ fn the_catalogue_says_of_every_set_what_it_is() {
 fn a_run_resumed_at_any_step_sees_the_same_batches() {
     let set = load_from(&[], "fashion-mnist-mini", Split::Train).unwrap();
     let augment = Some(Augment { shift: 2, padding: Padding::Zero, flip: true });
-    let prepare = Prepare { pad: 2, augment, dequantize: true };
+    let prepare = Prepare { pad: 2, augment, dequantize: true, ..Prepare::default() };
     let (seed, batch) = (42, 64);
     let mut batches = Batches::new(seed, batch, set.len());
     let run: Vec<_> = (0..40).map(|step| prepare.batch(&set, &batches.indices(step), seed, step)).collect();

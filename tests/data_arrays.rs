@@ -7,7 +7,7 @@ mod program;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use iresnet::config::{Config, Kind};
+use iresnet::config::{Augmentation, Config, Kind};
 use iresnet::data::Split;
 use iresnet::data::source::Source;
 use program::{CLASSIFIER, Place, TOY, losses};
@@ -76,7 +76,7 @@ fn refused(arrays: &Arrays, config: &Config, parts: &[&str]) {
 #[test]
 fn samples_reach_training_and_evaluation_as_they_are() {
     let config = config(Kind::Classifier, &[2, 2, 2]);
-    assert!(config.data.augment, "augmentation is on by default, and must not touch arrays");
+    assert_eq!(config.data.augment, Augmentation::Usual, "the default, which must not touch arrays");
     let source = open(&three(), &config, Split::Train).unwrap();
     let batch = source.training(7).next().unwrap();
     assert_eq!((batch.x.data(), &batch.labels[..]), (&numbers(24)[..], &[2, 0, 1][..]));

@@ -1,4 +1,5 @@
 use super::*;
+use crate::data::{Augment, Padding};
 
 /// The message of the error that reading and checking `text` gives.
 #[track_caller]
@@ -26,6 +27,8 @@ fn values_of_the_wrong_type_name_their_key() {
     assert_names("[train]\nepochs = \"many\"", &["run.toml", "train.epochs", "many"]);
     assert_names("[model]\nactivation = \"gelu\"", &["model.activation", "gelu", "elu"]);
     assert_names("[model]\ncoefficient = \"all\"", &["model.coefficient", "none"]);
+    assert_names("[data]\naugment = 4", &["data.augment", "true, false", "shift"]);
+    assert_names("[data]\naugment = { shfit = 4 }", &["data.augment", "shfit", "shift"]);
     assert_names("model = 3", &["run.toml", "[model]"]);
     assert_names("[model", &["run.toml", "TOML"]);
 }
@@ -50,6 +53,7 @@ fn values_that_make_no_sense_name_key_value_and_cure() {
         ("[log_det]\nexact_terms = 0", ["log_det.exact_terms", "0", "first term"]),
         ("[log_det]\nprobability = 1.0", ["log_det.probability", "1", "0.5"]),
         ("[log_det]\nrate = 0.0", ["log_det.rate", "0", "2.0"]),
+        ("[data]\nbits = 9", ["data.bits", "9", "1 to 8"]),
     ] {
         assert_names(text, &parts);
     }
@@ -91,5 +95,24 @@ fn set_takes_toml_values_and_bare_words() {
     for (key, part) in [("epochs", "section.key"), ("train.epoch", "epochs"), ("trian.epochs", "train")] {
         let message = config.set(key, "1").unwrap_err().to_string();
         assert!(message.contains(part), "{part:?} is not in {message:?}");
+    }
+}
+
+#[test]
+fn augmentation_is_a_switch_or_a_table() {
+    let mut config = Config::default();
+    let custom = Augment { shift: 3, padding: Padding::Symmetric, flip: false };
+    for (text, expected) in [
+        ("false", Augmentation::Off),
+        ("true", Augmentation::Usual),
+        ("{ shift = 3, padding = \"symmetric\" }", Augmentation::Custom(custom)),
+        ("{ flip = true }", Augmentation::Custom(Augment { flip: true, ..Augment::default() })),
+    ] {
+        config.set("data.augment", text).unwrap();
+        assert_eq!(config.data.augment, expected);
+        // What is written behind a table must not become part of it.
+        config.data.limit = 7;
+        assert_eq!(Config::from_toml(&config.to_toml(), "written").unwrap(), config, "{}", config.to_toml());
+        assert_eq!(Config::from_json(&config.to_json(), "written").unwrap(), config);
     }
 }

@@ -26,6 +26,9 @@ impl Config {
         let (data, train) = (&self.data, &self.train);
         require(data.batch > 0, || "data.batch = 0: a step needs at least one sample".into())?;
         require(!data.name.is_empty(), || "data.name is empty: name a data set, such as \"fashion-mnist\"".into())?;
+        require((1..=8).contains(&data.bits), || {
+            format!("data.bits = {}: images are stored in 8 bits, of which 1 to 8 can be kept", data.bits)
+        })?;
         require(train.seed < 1 << 48, || format!("train.seed = {}: seeds are below 2^48", train.seed))?;
         require(train.memory != Memory::Reversible || self.model.coefficient.is_some(), || {
             "train.memory = \"reversible\" inverts blocks in the backward pass, which model.coefficient = \"none\" does not \

@@ -13,9 +13,6 @@ use crate::nn::prior::{self, Gaussian};
 use crate::nn::residual::{KEY_WIDTH, Probes};
 use crate::random::Distribution;
 
-/// Levels of a dequantised image are 1/256 apart: so many bits a dimension lie between densities of levels and of units.
-const BITS_OF_A_LEVEL: f64 = 8.0;
-
 /// What an evaluation computes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Evaluation {
@@ -154,7 +151,7 @@ impl Model {
     /// Bits per dimension of an image of this log-density in nats; none for vectors.
     pub fn bits_per_dim(&self, log_prob: f64) -> Option<f64> {
         let nats_per_bit = std::f64::consts::LN_2 * self.input_len() as f64;
-        self.config().model.kind.is_multiscale().then(|| BITS_OF_A_LEVEL - log_prob / nats_per_bit)
+        self.config().model.kind.is_multiscale().then(|| f64::from(self.config().data.bits) - log_prob / nats_per_bit)
     }
 
     /// Data-dependent initialisation of ActNorm from n samples, block after block; also advances the power iteration.
@@ -291,7 +288,8 @@ impl Build<'_> {
         let dimensions = self.model.input_len() as f64;
         let bits_per_dim = config.model.kind.is_multiscale().then(|| {
             let scaled = self.g.scale(log_prob, -1.0 / (std::f64::consts::LN_2 * dimensions));
-            self.g.add_scalar(scaled, BITS_OF_A_LEVEL)
+            // Levels of a dequantised image are 2⁻ⁿ apart: n bits lie between densities of levels and of units.
+            self.g.add_scalar(scaled, f64::from(config.data.bits))
         });
         let loss = match (config.model.kind, bits_per_dim) {
             (Kind::Hybrid, _) => self.g.scale(log_prob, -config.train.density_weight / dimensions),
