@@ -25,6 +25,8 @@ const MATRIX_SLACK: f64 = 2e-3;
 /// A bound of a convolution is that of waves on a torus: its slack falls with the square of the image's side, and is
 /// largest for kernels whose largest waves lie between those of all four tori.
 const CONVOLUTION_SLACK: f64 = 0.04;
+/// The same for kernels of 5 × 5, whose waves have four times the curvature.
+const WIDE_SLACK: f64 = 0.08;
 
 /// True norms are computed by Jacobi rotations in f64.
 const JACOBI: f64 = 1e-12;
@@ -126,7 +128,7 @@ fn bounds_of_convolutions_are_tight_and_never_below() {
         // By waves.
         ([2, 2, 3, 3], [12, 12], CONVOLUTION_SLACK),
         ([3, 3, 3, 3], [9, 10], CONVOLUTION_SLACK),
-        ([1, 1, 5, 5], [17, 16], CONVOLUTION_SLACK),
+        ([1, 1, 5, 5], [17, 16], WIDE_SLACK),
         ([3, 4, 1, 3], [8, 11], CONVOLUTION_SLACK),
     ];
     for (seed, (shape, size, slack)) in cases.into_iter().enumerate() {
@@ -163,7 +165,10 @@ fn special_convolutions(size: [usize; 2]) {
     let product = along(size[0]) * along(size[1]);
     for (weight, truth) in [(&ones[..], product), (&middle, 2.0), (&shift, 1.0), (&checkered, product)] {
         let bound = norm_bound(weight, &Shape::from([1, 1, 3, 3]), size);
-        assert!(bound >= truth * (1.0 - JACOBI) && bound <= truth * (1.0 + MATRIX_SLACK), "bound {bound}, norm {truth}");
+        assert!(
+            bound >= truth * (1.0 - JACOBI) && bound <= truth * (1.0 + MATRIX_SLACK),
+            "bound {bound}, norm {truth}"
+        );
     }
 }
 
@@ -304,6 +309,7 @@ fn a_network_without_the_constraint_is_certified_as_it_is() {
     config.model.blocks = vec![1];
     config.model.strides = vec![1];
     config.model.channels = vec![4];
+    config.model.injective_padding = 0;
     config.model.coefficient = None;
     config.model.actnorm = false;
     config.log_det.estimator = iresnet::config::Estimator::Exact;
@@ -322,7 +328,8 @@ fn a_network_without_the_constraint_is_certified_as_it_is() {
 
 /// The program on a model file: exit code, standard output, standard error.
 fn iresnet(arguments: &[&str]) -> (i32, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_iresnet")).args(arguments).env("IRESNET_TUNING", "off").output().unwrap();
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_iresnet")).args(arguments).env("IRESNET_TUNING", "off").output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
@@ -351,7 +358,10 @@ fn the_program_inspects_and_verifies() {
     assert_eq!(report["blocks"][1]["layers"][0]["shape"], serde_json::json!([4, 8, 3, 3]));
     assert_eq!(report["hash"], checkpoint.hash());
     let (code, out, _) = iresnet(&["inspect", file]);
-    assert!(code == 0 && out.contains("stack.0.stack.1.bottleneck_block.3.weight_orig") && out.contains("bound"), "{out}");
+    assert!(
+        code == 0 && out.contains("stack.0.stack.1.bottleneck_block.3.weight_orig") && out.contains("bound"),
+        "{out}"
+    );
 
     let verify = |more: &[&str]| iresnet(&[&["verify", file, "--json"], more].concat());
     let (code, out, error) = verify(&[]);

@@ -59,10 +59,11 @@ fn kind(op: &Op) -> usize {
         Op::Call(_) => 15,
         Op::Get(_) => 16,
         Op::Iterate(_) => 17,
+        Op::Stack(_) => 18,
     }
 }
 
-const KINDS: usize = 18;
+const KINDS: usize = 19;
 
 fn collect_ops(graph: &Graph, into: &mut HashSet<Op>) {
     for (_, node) in graph.nodes() {

@@ -174,7 +174,8 @@ async fn tighten(gpu: &Gpu, mut checkpoint: Checkpoint) -> Result<Checkpoint> {
 
 /// What is wrong with a block that is not proved to be invertible, and what to do.
 fn problem(block: &BlockCertificate, config: &Config, path: &std::path::Path) -> String {
-    let mut text = format!("block {} is not proved to be invertible: L is {:.4}, not below 1.", block.name, block.constant);
+    let mut text =
+        format!("block {} is not proved to be invertible: L is {:.4}, not below 1.", block.name, block.constant);
     let Some(layer) = block.weakest() else { return text };
     let (name, bound) = (&layer.name, layer.bound);
     match (layer.coefficient, layer.sigma) {
@@ -223,7 +224,8 @@ fn samples(args: &Args, config: &Config) -> Result<(String, Vec<f32>)> {
         Err(error) if args.data.is_some() => Err(error),
         Err(_) => {
             let len: usize = config.model.input.iter().product();
-            let draw = |at: usize| Distribution::Uniform.draw(Key::new(config.train.seed, 0, 0), at as u32) as f32 - 0.5;
+            let draw =
+                |at: usize| Distribution::Uniform.draw(Key::new(config.train.seed, 0, 0), at as u32) as f32 - 0.5;
             Ok(("noise".into(), (0..count * len).map(draw).collect()))
         }
     }
@@ -240,7 +242,8 @@ async fn round_trip(args: &Args, gpu: &Gpu, checkpoint: Checkpoint) -> Result<Ro
     let inverted = Inverter::new(&mut network, samples, stop).await?.invert(&z).await?;
     let errors = x.iter().zip(&inverted.x).map(|(a, b)| f64::from((a - b).abs()));
     // Not with `f64::max`, which passes over what is not a number.
-    let largest_error = errors.fold(0.0, |worst: f64, error| if error <= worst || worst.is_nan() { worst } else { error });
+    let largest_error =
+        errors.fold(0.0, |worst: f64, error| if error <= worst || worst.is_nan() { worst } else { error });
     let iterations = inverted.iterations.iter().map(|&n| f64::from(n)).sum::<f64>() / samples as f64;
     let converged = inverted.converged.iter().filter(|&&converged| converged).count();
     Ok(RoundTrip { data, samples, largest_error, iterations, converged })

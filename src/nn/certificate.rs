@@ -122,12 +122,16 @@ pub fn certify(model: &Model, tensors: &[(String, Tensor)]) -> Certificate {
     for ((number, _), layer) in layers.iter().zip(found) {
         of_block[*number].push(layer);
     }
-    let blocks: Vec<BlockCertificate> =
-        model.blocks().iter().zip(of_block).map(|(block, layers)| certify_block(model, block, layers, &tensors)).collect();
+    let blocks: Vec<BlockCertificate> = model
+        .blocks()
+        .iter()
+        .zip(of_block)
+        .map(|(block, layers)| certify_block(model, block, layers, &tensors))
+        .collect();
     let (mut log_lipschitz, mut log_inverse) = (0.0, Some(0.0));
     for part in model.parts().iter().rev() {
         match part {
-            Part::Squeeze | Part::Pad(_) => {}
+            Part::Squeeze | Part::Pad(_) | Part::Head(_) => {}
             // Beside the rest stand numbers that pass unchanged.
             Part::FactorOut => {
                 log_lipschitz = f64::max(log_lipschitz, 0.0);

@@ -117,8 +117,12 @@ impl Matrix {
     /// The lower triangle of B Bᴴ.
     fn gram(&self) -> Self {
         let n = self.rows;
-        let mut gram =
-            Self { rows: n, columns: n, re: vec![0.0; n * n], im: vec![0.0; if self.im.is_empty() { 0 } else { n * n }] };
+        let mut gram = Self {
+            rows: n,
+            columns: n,
+            re: vec![0.0; n * n],
+            im: vec![0.0; if self.im.is_empty() { 0 } else { n * n }],
+        };
         for i in 0..n {
             for j in 0..=i {
                 let (re, im) = dot(self.row(i, self.columns), self.row(j, self.columns));
@@ -195,16 +199,10 @@ fn add_scaled(sum: &mut [f64], factor: f64, x: &[f64]) {
 /// [`margin`], and hardly larger than it must be. `None` once it is clear that t would not be below `enough`.
 ///
 /// `make(i)` is the i-th of `count` matrices of one shape with `rows` rows.
-pub(super) fn largest_square(
-    count: usize,
-    rows: usize,
-    make: impl Fn(usize) -> Matrix,
-    enough: f64,
-) -> Option<f64> {
+pub(super) fn largest_square(count: usize, rows: usize, make: impl Fn(usize) -> Matrix, enough: f64) -> Option<f64> {
     // Those that look largest first: then the rest is below in most cases.
-    let mut order: Vec<(f64, usize)> = (0..count)
-        .map(|i| (if count > 1 { make(i).estimate(&mut Vector::start(rows), 6) } else { 0.0 }, i))
-        .collect();
+    let mut order: Vec<(f64, usize)> =
+        (0..count).map(|i| (if count > 1 { make(i).estimate(&mut Vector::start(rows), 6) } else { 0.0 }, i)).collect();
     order.sort_by(|a, b| b.0.total_cmp(&a.0));
     let mut proved = 0.0;
     for (_, i) in order {

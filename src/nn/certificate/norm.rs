@@ -52,7 +52,8 @@ pub fn norm_bound(weight: &[f32], shape: &Shape, size: [usize; 2]) -> f64 {
     let pixels = size[0] * size[1];
     let (narrow, wide) = (o.min(i) * pixels, o.max(i) * pixels);
     if taps == 1 || (narrow <= DENSE_SIDE && narrow * narrow * wide <= DENSE_WORK) {
-        let matrix = if taps == 1 { dense(weight, [o, i], [1, 1], [1, 1]) } else { dense(weight, [o, i], kernel, size) };
+        let matrix =
+            if taps == 1 { dense(weight, [o, i], [1, 1], [1, 1]) } else { dense(weight, [o, i], kernel, size) };
         let (rows, columns) = (matrix.rows, matrix.columns);
         let square = largest_square(1, rows, |_| matrix.clone(), f64::INFINITY).unwrap_or(f64::INFINITY);
         // No weight occurs more than once for each pixel.
