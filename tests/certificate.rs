@@ -25,6 +25,8 @@ const MATRIX_SLACK: f64 = 2e-3;
 /// A bound of a convolution is that of waves on a torus: its slack falls with the square of the image's side, and is
 /// largest for kernels whose largest waves lie between those of all four tori.
 const CONVOLUTION_SLACK: f64 = 0.04;
+/// The same for kernels of 5 × 5, whose waves have four times the curvature.
+const WIDE_SLACK: f64 = 0.08;
 
 /// True norms are computed by Jacobi rotations in f64.
 const JACOBI: f64 = 1e-12;
@@ -126,7 +128,7 @@ fn bounds_of_convolutions_are_tight_and_never_below() {
         // By waves.
         ([2, 2, 3, 3], [12, 12], CONVOLUTION_SLACK),
         ([3, 3, 3, 3], [9, 10], CONVOLUTION_SLACK),
-        ([1, 1, 5, 5], [17, 16], CONVOLUTION_SLACK),
+        ([1, 1, 5, 5], [17, 16], WIDE_SLACK),
         ([3, 4, 1, 3], [8, 11], CONVOLUTION_SLACK),
     ];
     for (seed, (shape, size, slack)) in cases.into_iter().enumerate() {
@@ -307,6 +309,7 @@ fn a_network_without_the_constraint_is_certified_as_it_is() {
     config.model.blocks = vec![1];
     config.model.strides = vec![1];
     config.model.channels = vec![4];
+    config.model.injective_padding = 0;
     config.model.coefficient = None;
     config.model.actnorm = false;
     config.log_det.estimator = iresnet::config::Estimator::Exact;
