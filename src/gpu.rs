@@ -48,7 +48,7 @@ pub use adapter::{Adapter, AdapterInfo, DeviceKind, Limits, adapters, choose};
 #[cfg(not(target_arch = "wasm32"))]
 pub use block_on::block_on;
 pub use memory::{Memory, Read};
-pub use peak::{Peak, peak};
+pub use peak::{Peak, Yardstick, peak};
 pub use profile::Row;
 pub use session::Session;
 pub use tune::{Choice, Tuning};
