@@ -17,10 +17,12 @@ use iresnet::plan::{conv2d as conv2d_plan, matmul as matmul_plan};
 const ROUNDS: usize = 7;
 /// About how long one timing lasts.
 const SECONDS: f64 = 0.1;
-/// Independent sums of an invocation of the peak kernel.
-const SUMS: usize = 48;
-const PEAK_STEPS: usize = 1000;
-const PEAK_INVOCATIONS: usize = 4096;
+/// Workgroups of the peak kernel, invocations in one, and operations of an invocation: 32 rounds of four steps of 48
+/// multiply-adds.
+const PEAK_GROUPS: usize = 4096;
+const PEAK_GROUP: usize = 64;
+const PEAK_OPS: usize = 32 * 4 * 48 * 2;
+const PEAK: &str = concat!(include_str!("../shaders/peak_fma.wgsl"), include_str!("../shaders/lib/grid.wgsl"));
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
@@ -70,6 +72,9 @@ fn conv2d_shapes() -> Vec<Geometry> {
         [128, 4, 32],
         [256, 8, 32],
         [512, 4, 32],
+        [64, 28, 32],
+        [64, 14, 32],
+        [64, 7, 32],
         [32, 32, 1],
         [64, 16, 1],
         [128, 8, 1],
@@ -104,7 +109,8 @@ struct Bench<'a> {
 
 impl<'a> Bench<'a> {
     fn new(gpu: &'a raw::Gpu) -> Self {
-        let peak = gpu.job(&peak_source(), (PEAK_INVOCATIONS / 64) as u32, &[], &gpu.empty(PEAK_INVOCATIONS));
+        let coefficients = gpu.buffer(&[0.999, 1e-3, 0.0, 0.0]);
+        let peak = gpu.job(PEAK, PEAK_GROUPS as u32, &[&coefficients], &gpu.empty(PEAK_GROUPS * PEAK_GROUP));
         gpu.run(&peak, 1);
         Self { gpu, peak }
     }
@@ -121,8 +127,8 @@ impl<'a> Bench<'a> {
             let (mut best, mut peak, mut ratios) = (f64::MAX, f64::MAX, Vec::new());
             for _ in 0..ROUNDS {
                 let seconds = self.gpu.run(&job, times).as_secs_f64() / f64::from(times);
-                let peak_seconds = self.gpu.run(&self.peak, 4).as_secs_f64() / 4.0;
-                let peak_flops = (2 * SUMS * PEAK_STEPS * PEAK_INVOCATIONS) as f64;
+                let peak_seconds = self.gpu.run(&self.peak, 1).as_secs_f64();
+                let peak_flops = (PEAK_OPS * PEAK_GROUPS * PEAK_GROUP) as f64;
                 ratios.push(flops as f64 / seconds * peak_seconds / peak_flops);
                 best = best.min(seconds);
                 peak = peak.min(peak_seconds / peak_flops);
@@ -139,24 +145,4 @@ impl<'a> Bench<'a> {
             );
         }
     }
-}
-
-/// A loop of independent multiply-adds.
-fn peak_source() -> String {
-    let each = |f: &dyn Fn(usize) -> String| (0..SUMS).map(f).collect::<String>();
-    format!(
-        "@group(1) @binding(0) var<uniform> grid: vec2<u32>;
-        @group(0) @binding(0) var<storage, read_write> out: array<f32>;
-        @compute @workgroup_size(64)
-        fn main(@builtin(global_invocation_id) id: vec3<u32>) {{
-            let factor = f32(grid.x) + 0.999;
-            let term = f32(id.x) * 1e-6;
-            {}
-            for (var i = 0u; i < {PEAK_STEPS}u; i++) {{ {} }}
-            out[id.x] = 0.0 {};
-        }}",
-        each(&|i| format!("var s{i} = term + {i}.0;")),
-        each(&|i| format!("s{i} = fma(s{i}, factor, term);")),
-        each(&|i| format!("+ s{i}")),
-    )
 }

@@ -2,14 +2,13 @@
 // one SIMD vector of eight.
 //
 // A lane is an input channel; a workgroup computes the weights from eight of them to CHANNELS output channels, over one
-// of SPLITS parts of the sum over pixels, SPLIT_UNITS units (a multiple of UNITS). It goes through the pixels in units of 64, sixteen rows of four (or twice
-// eight rows, or four times four), keeps its input pixels of a unit, and for each output channel sums against the 64
-// gradients, which are the same for all lanes: each lane loads an eighth of them and hands it on with a broadcast.
-// The arrays with computed indices live in memory, which is what keeps the program short: unrolled, it would take a
-// driver many seconds to compile.
-
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read> g: array<f32>;
+// of SPLITS parts of the sum over pixels, SPLIT_UNITS units (a multiple of UNITS). It goes through the pixels in units of
+// 64, sixteen rows of four (or twice eight rows, or four times four), keeps its input pixels of a unit, and for each
+// output channel sums against the 64 gradients, which are the same for all lanes: each lane loads two of the sixteen rows
+// and hands them on with a broadcast. The arrays with computed indices live in memory, which is what keeps the
+// program short: unrolled, it would take a driver many seconds to compile.
+//
+// The operands, and how rows of them are read, are in lib/rows_by_four.wgsl or lib/rows_by_one.wgsl.
 
 const LANES = 8u;
 const UNITS = 16u / UNIT_HEIGHT; // at a time
@@ -19,25 +18,23 @@ const UNIT_COUNT = BATCH * TILES_Y * TILES_X;
 const FROM_TILES = (IN_CHANNELS + LANES - 1u) / LANES;
 const TO_TILES = (OUT_CHANNELS + CHANNELS - 1u) / CHANNELS;
 const ROWS = 16u + 2u * UNITS;
-const OUTSIDE = 0xffffffffu;
 
 // Pixels of the lane's channel, six to a row.
 var<private> pixels: array<f32, 6u * ROWS>;
 // Nine weights for each output channel.
 var<private> sums: array<f32, 9u * CHANNELS>;
 
-// Where gradient `q` of a channel is, four to a row.
-fn locate(q: u32, first_unit: u32) -> u32 {
-    let unit = first_unit + q / (4u * UNIT_HEIGHT);
-    let row = unit / TILES_X % TILES_Y * UNIT_HEIGHT + q / 4u % UNIT_HEIGHT;
-    let column = unit % TILES_X * 4u + q % 4u;
+// Where row `k` of four gradients is in the first channel, and how many of the four there are.
+fn locate(k: u32, first_unit: u32, end: u32) -> vec2<u32> {
+    let unit = first_unit + k / UNIT_HEIGHT;
+    let row = unit / TILES_X % TILES_Y * UNIT_HEIGHT + k % UNIT_HEIGHT;
+    let column = unit % TILES_X * 4u;
     let image = unit / (TILES_Y * TILES_X);
-    let inside = unit < UNIT_COUNT && row < OUT_HEIGHT && column < OUT_WIDTH;
-    return select(OUTSIDE, (image * (GROUPS * OUT_CHANNELS) * OUT_HEIGHT + row) * OUT_WIDTH + column, inside);
-}
-
-fn fetch(at: u32, channel: u32) -> f32 {
-    return select(0.0, g[select(0u, at + channel * (OUT_HEIGHT * OUT_WIDTH), at != OUTSIDE)], at != OUTSIDE);
+    if (unit < end && row < OUT_HEIGHT) {
+        let at = (image * (GROUPS * OUT_CHANNELS) * OUT_HEIGHT + row) * OUT_WIDTH + column;
+        return vec2(at, min(4u, OUT_WIDTH - column));
+    }
+    return vec2<u32>();
 }
 
 // Adds what row `k` of the gradients has to do with the three rows of pixels it lies under.
@@ -55,11 +52,12 @@ fn line(sum: vec3<f32>, at: u32, g: vec4<f32>) -> vec3<f32> {
     return fma(vec3(g.w), b, third);
 }
 
-// Two rows out of one load.
-fn two_rows(sum: mat3x3<f32>, k: u32, v: f32) -> mat3x3<f32> {
-    let a = vec4(subgroupBroadcast(v, 0u), subgroupBroadcast(v, 1u), subgroupBroadcast(v, 2u), subgroupBroadcast(v, 3u));
-    let b = vec4(subgroupBroadcast(v, 4u), subgroupBroadcast(v, 5u), subgroupBroadcast(v, 6u), subgroupBroadcast(v, 7u));
-    return row(row(sum, k, a), k + 1u, b);
+// Eight rows out of one load.
+fn eight_rows(sum: mat3x3<f32>, k: u32, v: vec4<f32>) -> mat3x3<f32> {
+    let low = row(row(row(row(sum, k, subgroupBroadcast(v, 0u)), k + 1u, subgroupBroadcast(v, 1u)), k + 2u,
+        subgroupBroadcast(v, 2u)), k + 3u, subgroupBroadcast(v, 3u));
+    return row(row(row(row(low, k + 4u, subgroupBroadcast(v, 4u)), k + 5u, subgroupBroadcast(v, 5u)), k + 6u,
+        subgroupBroadcast(v, 6u)), k + 7u, subgroupBroadcast(v, 7u));
 }
 
 @compute @workgroup_size(LANES)
@@ -88,36 +86,26 @@ fn main(
             let y = unit / TILES_X % TILES_Y * UNIT_HEIGHT + r % (UNIT_HEIGHT + 2u) - PAD_Y;
             let x0 = unit % TILES_X * 4u - PAD_X;
             let image = unit / (TILES_Y * TILES_X);
-            let at = ((image * (GROUPS * IN_CHANNELS) + x_channel) * HEIGHT + y) * WIDTH + x0;
-            let inside = unit < UNIT_COUNT && y < HEIGHT;
-            for (var c = 0u; c < 6u; c++) {
-                let valid = inside && x0 + c < WIDTH;
-                pixels[r * 6u + c] = select(0.0, x[select(0u, at + c, valid)], valid);
-            }
+            let start = ((image * (GROUPS * IN_CHANNELS) + x_channel) * HEIGHT + y) * WIDTH;
+            let six = six_pixels(start, x0, unit < end && y < HEIGHT);
+            pixels[r * 6u] = six[0];
+            pixels[r * 6u + 1u] = six[1];
+            pixels[r * 6u + 2u] = six[2];
+            pixels[r * 6u + 3u] = six[3];
+            pixels[r * 6u + 4u] = six[4];
+            pixels[r * 6u + 5u] = six[5];
         }
-        let at0 = locate(lane, first_unit);
-        let at1 = locate(lane + 8u, first_unit);
-        let at2 = locate(lane + 16u, first_unit);
-        let at3 = locate(lane + 24u, first_unit);
-        let at4 = locate(lane + 32u, first_unit);
-        let at5 = locate(lane + 40u, first_unit);
-        let at6 = locate(lane + 48u, first_unit);
-        let at7 = locate(lane + 56u, first_unit);
+        let g0 = locate(lane, first_unit, end);
+        let g1 = locate(lane + 8u, first_unit, end);
         for (var o = 0u; o < channels; o++) {
-            let g_channel = slab * OUT_CHANNELS + first_to + o;
+            let channel = (slab * OUT_CHANNELS + first_to + o) * (OUT_HEIGHT * OUT_WIDTH);
             let s = o * 9u;
             var sum = mat3x3(
                 sums[s], sums[s + 1u], sums[s + 2u], sums[s + 3u], sums[s + 4u], sums[s + 5u], sums[s + 6u],
                 sums[s + 7u], sums[s + 8u],
             );
-            sum = two_rows(sum, 0u, fetch(at0, g_channel));
-            sum = two_rows(sum, 2u, fetch(at1, g_channel));
-            sum = two_rows(sum, 4u, fetch(at2, g_channel));
-            sum = two_rows(sum, 6u, fetch(at3, g_channel));
-            sum = two_rows(sum, 8u, fetch(at4, g_channel));
-            sum = two_rows(sum, 10u, fetch(at5, g_channel));
-            sum = two_rows(sum, 12u, fetch(at6, g_channel));
-            sum = two_rows(sum, 14u, fetch(at7, g_channel));
+            sum = eight_rows(sum, 0u, four_gradients(g0.x + channel, g0.y));
+            sum = eight_rows(sum, 8u, four_gradients(g1.x + channel, g1.y));
             sums[s] = sum[0].x;
             sums[s + 1u] = sum[0].y;
             sums[s + 2u] = sum[0].z;

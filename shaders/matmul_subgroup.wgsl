@@ -7,6 +7,11 @@
 // a broadcast. Every load is of four neighbours: of A along the inner axis, or along the rows where A is stored
 // transposed; of B along the columns, or along the inner axis where B is stored transposed.
 //
+// Where what is loaded along is not a multiple of four long, as the pixels of 7 × 7 images, four neighbours are made of
+// two loads. By how much they are shifted is known beforehand for B by columns, as four of its rows are a multiple of
+// four; along the inner axis (RAGGED) it differs from lane to lane, and the last four of an image are filled up with
+// zeros. Columns are filled up to fours for each image (SPAN), and what was filled in is not stored.
+//
 // Columns run over the pixels of several images, as does the inner axis, and an image begins X_IMAGE numbers after the
 // one before. SPLIT_STEPS fours of the inner axis are summed; such parts are added afterwards. The operands are declared
 // in lib/operands_ab.wgsl or lib/operands_ba.wgsl.
@@ -14,9 +19,53 @@
 const LANES = 8u;
 const ROW_TILES = (ROWS + 31u) / 32u;
 const COLUMN_TILE = select(32u, 64u, WIDE != 0u);
-const ALL_COLUMNS = COLUMNS * COLUMN_IMAGES;
+const RAGGED = INNER % 4u != 0u;
+const SPAN = select((COLUMNS + 3u) / 4u * 4u, COLUMNS, TRANSPOSE_B != 0u);
+const ALL_COLUMNS = SPAN * COLUMN_IMAGES;
 const COLUMN_TILES = (ALL_COLUMNS + COLUMN_TILE - 1u) / COLUMN_TILE;
-const STEPS = INNER * INNER_IMAGES / 4u;
+const IMAGE_STEPS = (INNER + 3u) / 4u;
+const STEPS = IMAGE_STEPS * INNER_IMAGES;
+
+// Four neighbours out of eight, `by` (less than four) further on.
+fn shifted(u: vec4<f32>, v: vec4<f32>, by: u32) -> vec4<f32> {
+    let far = (by & 2u) != 0u;
+    let t = select(u, vec4(u.zw, v.xy), far);
+    return select(t, vec4(t.yzw, select(v.x, v.z, far)), (by & 1u) != 0u);
+}
+
+// Four neighbours of A from number `at` on.
+fn four_a(at: u32) -> vec4<f32> {
+    let u = a[at / 4u];
+    if (RAGGED) {
+        return shifted(u, a[at / 4u + 1u], at % 4u);
+    }
+    return u;
+}
+
+// Four neighbours of B from number `at` on, in row `j` of four.
+fn four_b(at: u32, j: u32) -> vec4<f32> {
+    let u = b[at / 4u];
+    if (TRANSPOSE_B != 0u) {
+        if (RAGGED) {
+            return shifted(u, b[at / 4u + 1u], at % 4u);
+        }
+    } else if (j * COLUMNS % 4u != 0u) {
+        return shifted(u, b[at / 4u + 1u], j * COLUMNS % 4u);
+    }
+    return u;
+}
+
+// Zeros for what lies past the end of an inner axis.
+fn inside(v: mat4x4<f32>, inner: u32) -> mat4x4<f32> {
+    if (RAGGED) {
+        let keep = vec4(inner) + vec4(0u, 1u, 2u, 3u) < vec4(INNER);
+        let zero = vec4<f32>();
+        return mat4x4(
+            select(zero, v[0], keep), select(zero, v[1], keep), select(zero, v[2], keep), select(zero, v[3], keep),
+        );
+    }
+    return v;
+}
 
 // Four columns by four rows more: `a` has its rows in a vector and the inner axis over vectors, `b` as it was loaded.
 fn block(sum: mat4x4<f32>, a: mat4x4<f32>, b: mat4x4<f32>) -> mat4x4<f32> {
@@ -122,8 +171,8 @@ fn main(
         let column = min(column_tile + lane * 4u, ALL_COLUMNS - 4u);
         let column2 = min(column_tile + lane * 4u + 32u, ALL_COLUMNS - 4u);
         let steps = vec4(0u, 1u, 2u, 3u) * B_STEP + outer * B_OUTER;
-        b_at = steps + (column / COLUMNS * B_IMAGE + column % COLUMNS);
-        b2_at = steps + (column2 / COLUMNS * B_IMAGE + column2 % COLUMNS);
+        b_at = steps + (column / SPAN * B_IMAGE + column % SPAN);
+        b2_at = steps + (column2 / SPAN * B_IMAGE + column2 % SPAN);
     }
 
     var s0 = mat4x4<f32>();
@@ -144,16 +193,16 @@ fn main(
     var t7 = mat4x4<f32>();
     let end = min((split + 1u) * SPLIT_STEPS, STEPS);
     for (var step = split * SPLIT_STEPS; step < end; step++) {
-        let image = step / (INNER / 4u);
-        let inner = step % (INNER / 4u) * 4u;
-        let p = (a_at + (image * A_IMAGE + inner * select(1u, A_STEP, TRANSPOSE_A != 0u))) / 4u;
-        var m = mat4x4(a[p.x], a[p.y], a[p.z], a[p.w]);
+        let image = step / IMAGE_STEPS;
+        let inner = step % IMAGE_STEPS * 4u;
+        let p = a_at + (image * A_IMAGE + inner * select(1u, A_STEP, TRANSPOSE_A != 0u));
+        var m = mat4x4(four_a(p.x), four_a(p.y), four_a(p.z), four_a(p.w));
         if (TRANSPOSE_A == 0u) {
-            m = transpose(m);
+            m = transpose(inside(m, inner));
         }
         let shift = select(inner * B_STEP, image * B_IMAGE + inner, TRANSPOSE_B != 0u);
-        let q = (b_at + shift) / 4u;
-        let v = mat4x4(b[q.x], b[q.y], b[q.z], b[q.w]);
+        let q = b_at + shift;
+        let v = inside(mat4x4(four_b(q.x, 0u), four_b(q.y, 1u), four_b(q.z, 2u), four_b(q.w, 3u)), inner);
         s0 = block(s0, m, all0(v));
         s1 = block(s1, m, all1(v));
         s2 = block(s2, m, all2(v));
@@ -163,8 +212,8 @@ fn main(
         s6 = block(s6, m, all6(v));
         s7 = block(s7, m, all7(v));
         if (WIDE != 0u) {
-            let r = (b2_at + shift) / 4u;
-            let u = mat4x4(b[r.x], b[r.y], b[r.z], b[r.w]);
+            let r = b2_at + shift;
+            let u = inside(mat4x4(four_b(r.x, 0u), four_b(r.y, 1u), four_b(r.z, 2u), four_b(r.w, 3u)), inner);
             t0 = block(t0, m, all0(u));
             t1 = block(t1, m, all1(u));
             t2 = block(t2, m, all2(u));
@@ -181,8 +230,8 @@ fn main(
         let from_lane = k / 16u;
         let column = column_tile + from_lane / 8u * 32u + column_of(from_lane % 8u, k / 4u % 4u);
         let row = row_tile + select(lane + k % 4u * LANES, lane * 4u + k % 4u, TRANSPOSE_A != 0u);
-        if (row < ROWS && column < ALL_COLUMNS) {
-            let at = split * C_SPLIT + outer * C_OUTER + column / COLUMNS * C_IMAGE + row * COLUMNS + column % COLUMNS;
+        if (row < ROWS && column < ALL_COLUMNS && column % SPAN < COLUMNS) {
+            let at = split * C_SPLIT + outer * C_OUTER + column / SPAN * C_IMAGE + row * COLUMNS + column % SPAN;
             emit(at, sums[from_lane][k / 4u % 4u][k % 4u]);
         }
     }

@@ -51,7 +51,7 @@ pub use adapter::{Adapter, AdapterInfo, DeviceKind, Limits, adapters, choose};
 pub use block_on::block_on;
 pub use estimate::Estimate;
 pub use memory::{Memory, ROW, Read};
-pub use peak::{Peak, peak};
+pub use peak::{Peak, Yardstick, peak};
 pub use profile::Row;
 pub use session::Session;
 pub use tune::{Choice, Tuning};

@@ -1,5 +1,6 @@
 //! The program's promises: exit codes, what goes where, JSON that programs can read.
 
+use std::collections::HashSet;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
@@ -158,6 +159,10 @@ fn bench_prints_an_object_a_line_and_the_peak_first() {
     let wanted = 2.0 * 32768.0 * 256.0 / number(1, "seconds") * 1e-9;
     assert!((number(1, "gflops") / wanted - 1.0).abs() < 1e-6 && number(1, "peak_ratio") > 0.0, "{stdout}");
     assert!(lines[1]["adapter"].is_string());
+    let keys: HashSet<&str> = lines[1].as_object().unwrap().keys().map(String::as_str).collect();
+    let promised =
+        ["op", "in", "out", "kernel", "height", "width", "batch", "seconds", "gflops", "peak_ratio", "adapter"];
+    assert_eq!(keys, promised.into());
 }
 
 #[test]

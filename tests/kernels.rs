@@ -79,6 +79,11 @@ fn geometries() -> Vec<Geometry> {
         g(3, 2, [36, 40], [4, 6], [1, 1], 1, [0, 0]),
         g(2, 1, [6, 7], [3, 3], [1, 1], 1, [0, 0]),
         g(1, 1, [64, 96], [8, 8], [1, 1], 1, [0, 0]),
+        // 1 × 1 on images whose pixels are one, two and three more than a multiple of four.
+        g(3, 2, [36, 40], [7, 7], [1, 1], 1, [0, 0]),
+        g(3, 1, [8, 76], [5, 2], [1, 1], 1, [0, 0]),
+        g(2, 2, [4, 12], [3, 5], [1, 1], 1, [0, 0]),
+        g(37, 1, [8, 4], [1, 1], [1, 1], 1, [0, 0]),
         // Strides, and rows that no output pixel reaches.
         g(2, 1, [8, 9], [9, 8], [3, 3], 2, [1, 1]),
         g(1, 3, [7, 3], [9, 10], [2, 4], 3, [0, 2]),
@@ -120,7 +125,7 @@ fn matmul_kernels_compute_the_formula() {
     let gpus = raw::open_all(true);
     assert!(!gpus.is_empty(), "no adapter");
     for gpu in &gpus {
-        for [batch, m, n, k] in [[1, 1, 1, 1], [3, 7, 5, 9], [2, 36, 68, 40]] {
+        for [batch, m, n, k] in [[1, 1, 1, 1], [3, 7, 5, 9], [2, 36, 68, 40], [2, 8, 70, 12], [2, 36, 8, 11]] {
             for transposes in 0..4 {
                 let (transpose_a, transpose_b) = (transposes & 1 != 0, transposes & 2 != 0);
                 let g = matmul::Geometry { batch, m, n, k, transpose_a, transpose_b };

@@ -7,7 +7,8 @@
 //! median counts. Inputs are random numbers: hardware that saves power on zeros would flatter itself.
 //!
 //! The yardstick is the adapter's own measured peak ([`gpu::peak`]), not a data sheet, so ratios compare between
-//! machines.
+//! machines. A ratio's peak is measured beside the kernel, once after each sample ([`gpu::Yardstick`]), and the median
+//! counts there too: what else the machine does then weighs on both.
 
 mod cases;
 mod measure;
@@ -16,8 +17,9 @@ use serde::Serialize;
 
 use super::{Outcome, output};
 use crate::error::{Error, Result};
-use crate::gpu::{self, Gpu, Peak, Tuning, block_on};
+use crate::gpu::{self, Gpu, Peak, Tuning, Yardstick, block_on};
 use cases::{Case, Dims};
+use measure::Measured;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -25,9 +27,10 @@ Examples:
   iresnet bench --filter 'conv2d 64'        convolutions with 64 input channels
   iresnet bench --adapter gl --json         one JSON object a line, the adapter's peak first
 
-Columns: GFLOP/s counts two operations a multiply-add, PEAK is its share of the adapter's measured multiply-add rate;
-GB/s counts each tensor once, COPY is its share of the measured copy rate (caches can push it above 100%). Kernels not
-timed before on this adapter are tuned first; the choices are kept in the cache folder.";
+Columns: GFLOP/s counts two operations a multiply-add, PEAK is its share of the adapter's multiply-add rate, measured
+between the samples; GB/s counts each tensor once, COPY is its share of the copy rate measured first (caches can push it
+above 100%). In JSON a case has either pair, by what bounds it. Kernels not timed before on this adapter are tuned
+first; the choices are kept in the cache folder.";
 
 /// Time kernels and compare them with what the adapter can do at most.
 #[derive(Debug, clap::Args)]
@@ -65,19 +68,19 @@ struct PeakLine<'a> {
 struct Line<'a> {
     op: &'static str,
     #[serde(flatten)]
-    dims: Dims,
+    dims: &'a Dims,
     seconds: f64,
-    /// Absent where the work is not arithmetic.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    gflops: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    peak_ratio: Option<f64>,
-    gb_per_s: f64,
-    copy_ratio: f64,
-    /// The variant of the kernel that ran, where the case is one kernel.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    variant: Option<String>,
+    #[serde(flatten)]
+    rate: Rate,
     adapter: &'a str,
+}
+
+/// How fast it was, in terms of what bounds it.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Rate {
+    Arithmetic { gflops: f64, peak_ratio: f64 },
+    Memory { gb_per_s: f64, copy_ratio: f64 },
 }
 
 /// Runs the benchmark.
@@ -107,31 +110,25 @@ pub fn run(args: &Args) -> Result<Outcome> {
             output::print(&format!("{info}\npeak {gflops:.1} GFLOP/s, copy {copy:.1} GB/s\n"));
             output::print(&format!("{:HEAD$}{:>11}  GFLOP/s   PEAK     GB/s   COPY  VARIANT", "CASE", "TIME"));
         }
+        let yardstick = Yardstick::new(&gpu).await?;
         for case in &cases {
-            let measured = match measure::measure(&gpu, case, &mut tuning, args.quick).await {
+            let measured = match measure::measure(&gpu, case, &mut tuning, &yardstick, args.quick).await {
                 Err(Error::Config(message)) => {
                     output::note(&format!("note: {}: left out: {message}", case.name()));
                     continue;
                 }
                 result => result?,
             };
-            let gflops = (case.flops > 0).then(|| case.flops as f64 / measured.seconds * 1e-9);
-            let gb_per_s = case.traffic() as f64 / measured.seconds * 1e-9;
-            let line = Line {
-                op: case.op,
-                dims: case.dims.clone(),
-                seconds: measured.seconds,
-                gflops,
-                peak_ratio: gflops.map(|gflops| gflops / peak.gflops),
-                gb_per_s,
-                copy_ratio: gb_per_s / peak.copy_gb_per_s,
-                variant: measured.variant,
-                adapter: &info.id,
-            };
+            let seconds = measured.seconds;
+            let gflops = case.flops as f64 / seconds * 1e-9;
+            let gb_per_s = case.traffic() as f64 / seconds * 1e-9;
+            let arithmetic = Rate::Arithmetic { gflops, peak_ratio: gflops / measured.peak_gflops };
+            let memory = Rate::Memory { gb_per_s, copy_ratio: gb_per_s / peak.copy_gb_per_s };
             if args.json {
-                output::print_json(&line);
+                let rate = if case.flops > 0 { arithmetic } else { memory };
+                output::print_json(&Line { op: case.op, dims: &case.dims, seconds, rate, adapter: &info.id });
             } else {
-                output::print(&row(&case.name(), &line));
+                output::print(&row(case, &measured, peak.copy_gb_per_s));
             }
         }
         Ok(Outcome::Done)
@@ -141,18 +138,17 @@ pub fn run(args: &Args) -> Result<Outcome> {
 /// Width of the column of names.
 const HEAD: usize = 52;
 
-fn row(name: &str, line: &Line<'_>) -> String {
-    let number = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.1}"));
-    let share = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{:.0}%", 100.0 * value));
-    format!(
-        "{name:HEAD$}{:>8.3} ms{:>9}{:>7}{:>9}{:>7}  {}",
-        1e3 * line.seconds,
-        number(line.gflops),
-        share(line.peak_ratio),
-        number(Some(line.gb_per_s)),
-        share(Some(line.copy_ratio)),
-        line.variant.as_deref().unwrap_or_default()
-    )
-    .trim_end()
-    .to_owned()
+fn row(case: &Case, measured: &Measured, copy_gb_per_s: f64) -> String {
+    let (name, seconds) = (case.name(), measured.seconds);
+    let gflops = case.flops as f64 / seconds * 1e-9;
+    let gb_per_s = case.traffic() as f64 / seconds * 1e-9;
+    let [rate, share] = if case.flops > 0 {
+        [format!("{gflops:.1}"), format!("{:.0}%", 100.0 * gflops / measured.peak_gflops)]
+    } else {
+        ["–".to_owned(), "–".to_owned()]
+    };
+    let copy = format!("{:.0}%", 100.0 * gb_per_s / copy_gb_per_s);
+    let variant = measured.variant.as_deref().unwrap_or_default();
+    let row = format!("{name:HEAD$}{:>8.3} ms{rate:>9}{share:>7}{gb_per_s:>9.1}{copy:>7}  {variant}", 1e3 * seconds);
+    row.trim_end().to_owned()
 }

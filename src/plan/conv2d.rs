@@ -9,14 +9,22 @@ use super::launch::Launch;
 use super::matmul::Product;
 use crate::ops::conv2d::{Geometry, Role};
 
-/// Output channels of a workgroup of the 3 × 3 weight gradient.
+/// Output channels of a workgroup by which the sum of the 3 × 3 weight gradient is cut into parts.
 const WEIGHT_GRAD_CHANNELS: usize = 32;
 
 /// The kernels that compute this role of a convolution, the one expected to be fastest on a processor first.
 pub fn variants(g: &Geometry, role: Role) -> Vec<Launch> {
     let mut all = Vec::new();
     if g.kernel == [3, 3] && g.stride == 1 && g.padding[0] <= 2 && g.padding[1] <= 2 {
-        all.push(subgroup_3x3(g, role));
+        match role {
+            Role::Output | Role::InputGrad => all.push(subgroup_3x3(g, role)),
+            Role::WeightGrad => {
+                if g.out_channels > 32 {
+                    all.push(subgroup_3x3_weight_grad(g, 64));
+                }
+                all.push(subgroup_3x3_weight_grad(g, 32));
+            }
+        }
     }
     if g.kernel == [1, 1] && g.stride == 1 && g.padding == [0, 0] {
         all.extend(product(g, role).variants(include_str!("../../shaders/lib/operands_ba.wgsl")));
@@ -65,48 +73,64 @@ fn unit_height(height: usize) -> usize {
     [16, 8, 4].into_iter().min_by_key(|unit| height.div_ceil(*unit) * unit).unwrap_or(4)
 }
 
-/// The 3 × 3 kernels with a channel to a lane.
+/// The 3 × 3 kernel with a channel to a lane, for the output or the input gradient.
 fn subgroup_3x3(g: &Geometry, role: Role) -> Launch {
-    let (file, constants, groups) = match role {
-        Role::Output | Role::InputGrad => {
-            let grad = role == Role::InputGrad;
-            let forth = (g.in_channels, g.height, g.width, g.padding);
-            let back = (g.out_channels, g.out_height(), g.out_width(), [2 - g.padding[0], 2 - g.padding[1]]);
-            let ((from, height, width, padding), (to, to_height, to_width, _)) =
-                if grad { (back, forth) } else { (forth, back) };
-            let unit = unit_height(to_height);
-            let units = g.batch * to_height.div_ceil(unit) * to_width.div_ceil(4);
-            let constants = vec![
-                ("BATCH", g.batch),
-                ("GROUPS", g.groups),
-                ("FROM_CHANNELS", from),
-                ("TO_CHANNELS", to),
-                ("HEIGHT", height),
-                ("WIDTH", width),
-                ("TO_HEIGHT", to_height),
-                ("TO_WIDTH", to_width),
-                ("PAD_Y", padding[0]),
-                ("PAD_X", padding[1]),
-                ("UNIT_HEIGHT", unit),
-                ("INPUT_GRAD", grad.into()),
-            ];
-            let groups = units.div_ceil(16 / unit) * to.div_ceil(8) * g.groups;
-            (include_str!("../../shaders/conv2d_3x3_subgroup.wgsl"), constants, groups)
-        }
-        Role::WeightGrad => {
-            let blocks = Blocks::of(g);
-            let mut constants = extents(g);
-            constants.push(("UNIT_HEIGHT", blocks.size[0]));
-            constants.push(("SPLIT_UNITS", blocks.per_split));
-            constants.push(("CHANNELS", WEIGHT_GRAD_CHANNELS.min(g.out_channels)));
-            let tiles = g.in_channels.div_ceil(8) * g.out_channels.div_ceil(WEIGHT_GRAD_CHANNELS) * g.groups;
-            let file = include_str!("../../shaders/conv2d_3x3_weight_grad_subgroup.wgsl");
-            (file, constants, tiles * weight_grad_splits(g))
-        }
+    let grad = role == Role::InputGrad;
+    let forth = (g.in_channels, g.height, g.width, g.padding);
+    let back = (g.out_channels, g.out_height(), g.out_width(), [2 - g.padding[0], 2 - g.padding[1]]);
+    let ((from, height, width, padding), (to, to_height, to_width, _)) =
+        if grad { (back, forth) } else { (forth, back) };
+    let unit = unit_height(to_height);
+    let units = g.batch * to_height.div_ceil(unit) * to_width.div_ceil(4);
+    let constants = vec![
+        ("BATCH", g.batch),
+        ("GROUPS", g.groups),
+        ("FROM_CHANNELS", from),
+        ("TO_CHANNELS", to),
+        ("HEIGHT", height),
+        ("WIDTH", width),
+        ("TO_HEIGHT", to_height),
+        ("TO_WIDTH", to_width),
+        ("PAD_Y", padding[0]),
+        ("PAD_X", padding[1]),
+        ("UNIT_HEIGHT", unit),
+        ("INPUT_GRAD", grad.into()),
+    ];
+    let files = vec![GRID, include_str!("../../shaders/conv2d_3x3_subgroup.wgsl")];
+    let groups = units.div_ceil(16 / unit) * to.div_ceil(8) * g.groups;
+    subgroup_launch("subgroup".into(), files, constants, groups)
+}
+
+/// The kernel of the 3 × 3 weight gradient with an input channel to a lane, which keeps the sums for so many output
+/// channels.
+fn subgroup_3x3_weight_grad(g: &Geometry, channels: usize) -> Launch {
+    let blocks = Blocks::of(g);
+    let mut constants = extents(g);
+    constants.push(("UNIT_HEIGHT", blocks.size[0]));
+    constants.push(("SPLIT_UNITS", blocks.per_split));
+    constants.push(("CHANNELS", channels.min(g.out_channels)));
+    // With both a multiple of four the padding is one, and pixels and gradients lie alike.
+    let by_four = g.width.is_multiple_of(4) && g.out_width().is_multiple_of(4);
+    let rows = if by_four {
+        include_str!("../../shaders/lib/rows_by_four.wgsl")
+    } else {
+        include_str!("../../shaders/lib/rows_by_one.wgsl")
     };
+    let files = vec![GRID, rows, include_str!("../../shaders/conv2d_3x3_weight_grad_subgroup.wgsl")];
+    let tiles = g.in_channels.div_ceil(8) * g.out_channels.div_ceil(channels) * g.groups;
+    subgroup_launch(format!("subgroup{channels}"), files, constants, tiles * weight_grad_splits(g))
+}
+
+/// A launch of a kernel that runs a workgroup as one subgroup of eight.
+fn subgroup_launch(
+    name: String,
+    files: Vec<&'static str>,
+    constants: Vec<(&'static str, usize)>,
+    groups: usize,
+) -> Launch {
     Launch {
-        name: "subgroup".into(),
-        files: vec![GRID, file],
+        name,
+        files,
         constants: to_u32(constants),
         groups: groups as u32,
         workgroup_size: 8,

@@ -55,10 +55,15 @@ pub(super) struct Product {
 impl Product {
     /// The tiled kernels that can compute it, given the declaration of the operands.
     pub(super) fn variants(&self, operands: &'static str) -> Vec<Launch> {
-        let quads = self.inner.is_multiple_of(4)
-            && (!self.transpose_a || self.rows.is_multiple_of(4))
-            && (self.transpose_b || self.columns.is_multiple_of(4));
-        if quads { vec![self.subgroup(operands, false), self.subgroup(operands, true)] } else { Vec::new() }
+        // The kernel reads fours that begin at multiples of four; see there how it makes others of them. Every image
+        // must begin at such a multiple, and the last of them end at one.
+        let rows = self.rows.is_multiple_of(4);
+        let fits = if self.inner.is_multiple_of(4) {
+            rows || !self.transpose_a
+        } else {
+            !self.transpose_a && self.transpose_b && rows && self.columns.is_multiple_of(4)
+        };
+        if fits { vec![self.subgroup(operands, false), self.subgroup(operands, true)] } else { Vec::new() }
     }
 
     fn splits(&self) -> usize {
@@ -67,7 +72,8 @@ impl Product {
 
     /// The kernel with four rows to a lane and 32 or 64 columns.
     fn subgroup(&self, operands: &'static str, wide: bool) -> Launch {
-        let columns = self.columns * self.column_images;
+        let span = if self.transpose_b { self.columns } else { self.columns.next_multiple_of(4) };
+        let columns = span * self.column_images;
         let tiles = self.rows.div_ceil(32) * columns.div_ceil(if wide { 64 } else { 32 });
         Launch {
             name: if wide { "subgroup64" } else { "subgroup32" }.into(),
@@ -79,7 +85,7 @@ impl Product {
                 ("COLUMN_IMAGES", self.column_images),
                 ("INNER", self.inner),
                 ("INNER_IMAGES", self.inner_images),
-                ("SPLIT_STEPS", self.split_images * self.inner / 4),
+                ("SPLIT_STEPS", self.split_images * self.inner.div_ceil(4)),
                 ("TRANSPOSE_A", self.transpose_a.into()),
                 ("TRANSPOSE_B", self.transpose_b.into()),
                 ("A_OUTER", self.a[0]),

@@ -10,8 +10,9 @@ use crate::ops::conv2d::{Conv2d, Geometry, Role};
 const BATCH: usize = 32;
 
 /// Input channels, output channels, side of the image; the first is the shape most quoted. Channels of the published
-/// classifier (16 to 128 and multiples) and of the density model (12 squeezed channels, 512 inside).
-const CONVOLUTIONS: [(usize, usize, usize); 12] = [
+/// classifier (16 to 128 and multiples) and of the density model (12 squeezed channels, 512 inside), and the sides of
+/// MNIST's images.
+const CONVOLUTIONS: [(usize, usize, usize); 15] = [
     (64, 64, 16),
     (16, 16, 32),
     (12, 512, 16),
@@ -24,6 +25,9 @@ const CONVOLUTIONS: [(usize, usize, usize); 12] = [
     (256, 256, 4),
     (512, 512, 8),
     (512, 512, 4),
+    (64, 64, 28),
+    (64, 64, 14),
+    (64, 64, 7),
 ];
 
 /// How many of them a quick run takes.
@@ -48,8 +52,9 @@ pub(super) enum Dims {
         width: usize,
         batch: usize,
     },
-    /// A matrix product `[rows, inner] · [inner, columns]`.
-    Matrices { rows: usize, inner: usize, columns: usize },
+    /// A matrix product `[batch, in] · [in, out]`, named as the fully connected layer that it is, a 1 × 1 convolution
+    /// of single pixels.
+    Matrices { r#in: usize, out: usize, kernel: usize, height: usize, width: usize, batch: usize },
     /// Anything on one tensor.
     Tensor { shape: [usize; 4], batch: usize },
 }
@@ -76,7 +81,7 @@ impl Case {
                 let kernel = if hidden.is_some() { "3×3 1×1 3×3".into() } else { format!("{kernel}×{kernel}") };
                 format!("{}→{inside}{out} {kernel} {height}×{width} n{batch}", r#in)
             }
-            Dims::Matrices { rows, inner, columns } => format!("{rows}×{inner} · {inner}×{columns}"),
+            Dims::Matrices { r#in, out, batch, .. } => format!("{batch}×{0} · {0}×{out}", r#in),
             Dims::Tensor { shape, .. } => shape.map(|extent| extent.to_string()).join("×"),
         };
         format!("{} {dims}", self.op)
@@ -143,7 +148,8 @@ fn product([rows, inner, columns]: [usize; 3], quick: bool) -> Case {
     let result = graph.matmul(a, b, false, false);
     graph.output("result", result);
     let flops = 2 * (rows * inner * columns) as u64;
-    Case { op: "matmul", dims: Dims::Matrices { rows, inner, columns }, graph, flops, quick }
+    let dims = Dims::Matrices { r#in: inner, out: columns, kernel: 1, height: 1, width: 1, batch: rows };
+    Case { op: "matmul", dims, graph, flops, quick }
 }
 
 /// y = x + W₃ · elu(W₂ · elu(W₁ · elu(x))), kernels 3×3, 1×1, 3×3, with biases; and, if asked for, the gradients in
@@ -251,5 +257,10 @@ mod tests {
         let dims = serde_json::to_value(&all()[0].dims).unwrap();
         let wanted = serde_json::json!({ "in": 64, "out": 64, "kernel": 3, "height": 16, "width": 16, "batch": 32 });
         assert_eq!(dims, wanted);
+        for case in all().iter().filter(|case| case.op == "matmul") {
+            let dims = serde_json::to_value(&case.dims).unwrap();
+            assert_eq!(dims.as_object().unwrap().keys().count(), wanted.as_object().unwrap().len());
+            assert!(wanted.as_object().unwrap().keys().all(|key| dims[key].is_u64()), "{dims}");
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::cases::Case;
 use crate::error::Result;
-use crate::gpu::{Gpu, Memory, Session, Tuning};
+use crate::gpu::{Gpu, Memory, Session, Tuning, Yardstick};
 use crate::plan::{self, Limits};
 use crate::random::Key;
 
@@ -12,6 +12,8 @@ use crate::random::Key;
 pub(super) struct Measured {
     /// Seconds of one run, the median of the samples.
     pub(super) seconds: f64,
+    /// The adapter's multiply-add rate in GFLOP/s meanwhile, the median of a measurement after each sample.
+    pub(super) peak_gflops: f64,
     /// The variant that ran, where the case is one kernel.
     pub(super) variant: Option<String>,
 }
@@ -35,7 +37,13 @@ const PATIENCE: Duration = Duration::from_secs(4);
 const STABLE: f64 = 0.03;
 
 /// Times `case`. A quick measurement takes the fewest samples.
-pub(super) async fn measure(gpu: &Gpu, case: &Case, tuning: &mut Tuning, quick: bool) -> Result<Measured> {
+pub(super) async fn measure(
+    gpu: &Gpu,
+    case: &Case,
+    tuning: &mut Tuning,
+    yardstick: &Yardstick<'_>,
+    quick: bool,
+) -> Result<Measured> {
     let limits = Limits {
         storage_buffers: gpu.limits().storage_buffers as usize,
         storage_binding_bytes: gpu.limits().binding_bytes,
@@ -63,9 +71,10 @@ pub(super) async fn measure(gpu: &Gpu, case: &Case, tuning: &mut Tuning, quick: 
 
     let start = Instant::now();
     let [least, most] = SAMPLES;
-    let mut samples = Vec::new();
+    let (mut samples, mut peaks) = (Vec::new(), Vec::new());
     loop {
         samples.push(sample(gpu, &session).await? / repeats);
+        peaks.push(yardstick.gflops().await?);
         samples.sort_by(f64::total_cmp);
         let enough = samples.len() >= least && (quick || is_stable(&samples));
         let out_of_patience = samples.len() >= FEWEST && start.elapsed() > PATIENCE;
@@ -77,7 +86,8 @@ pub(super) async fn measure(gpu: &Gpu, case: &Case, tuning: &mut Tuning, quick: 
         [kernel] => tuning.choices(gpu).remove(&kernel.label).or_else(|| Some(kernel.variants[0].name.clone())),
         _ => None,
     };
-    Ok(Measured { seconds: samples[samples.len() / 2], variant })
+    peaks.sort_by(f64::total_cmp);
+    Ok(Measured { seconds: samples[samples.len() / 2], peak_gflops: peaks[peaks.len() / 2], variant })
 }
 
 /// Seconds from submitting a run to its end.
