@@ -14,6 +14,7 @@ mod validate;
 use serde::{Deserialize, Serialize};
 
 use crate::nn::Activation;
+use crate::nn::logdet::Law;
 use crate::random::Distribution;
 
 /// Everything that determines a training run.
@@ -153,8 +154,21 @@ pub enum Estimator {
     /// The power series cut off, with random probes.
     #[default]
     Series,
+    /// The power series cut off at random, weighted so that it is right on average.
+    Unbiased,
     /// The determinant of the full Jacobian; for few dimensions.
     Exact,
+}
+
+/// What the number of terms of `estimator = "unbiased"` is drawn from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TermDistribution {
+    /// Each further term follows with the same chance.
+    #[default]
+    Geometric,
+    /// A mean number.
+    Poisson,
 }
 
 /// What random probes are drawn from.
@@ -185,6 +199,8 @@ pub enum Gradient {
     /// By differentiating through every term, as published.
     #[default]
     Autodiff,
+    /// By a Neumann series: equal on average, and its memory does not grow with the terms.
+    Neumann,
 }
 
 /// `[log_det]`: how log-determinants are computed in training.
@@ -199,8 +215,26 @@ pub struct LogDetConfig {
     pub samples: usize,
     /// What probes are drawn from.
     pub probe: Probe,
-    /// How the gradient is computed.
+    /// How the gradient is computed; `unbiased` has `neumann` only.
     pub gradient: Gradient,
+    /// Number of terms that `unbiased` always computes.
+    pub exact_terms: usize,
+    /// What `unbiased` draws the number of further terms from.
+    pub distribution: TermDistribution,
+    /// Chance to stop after each further term (`geometric`).
+    pub probability: f64,
+    /// Mean number of further terms (`poisson`).
+    pub rate: f64,
+}
+
+impl LogDetConfig {
+    /// What `unbiased` draws the number of further terms from.
+    pub fn law(&self) -> Law {
+        match self.distribution {
+            TermDistribution::Geometric => Law::Geometric { probability: self.probability },
+            TermDistribution::Poisson => Law::Poisson { rate: self.rate },
+        }
+    }
 }
 
 impl Default for LogDetConfig {
@@ -211,6 +245,10 @@ impl Default for LogDetConfig {
             samples: 1,
             probe: Probe::Gaussian,
             gradient: Gradient::Autodiff,
+            exact_terms: 2,
+            distribution: TermDistribution::Geometric,
+            probability: 0.5,
+            rate: 2.0,
         }
     }
 }

@@ -1,5 +1,14 @@
 //! Evaluation, inversion and sampling of a model on a device.
 
+mod determinant;
+mod exact;
+mod rigorous;
+
+pub use exact::{ExactEvaluator, LIMIT};
+pub use rigorous::{Demand, Estimate, Precision, bias_bound, estimate, lipschitz_constants, terms_for};
+
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::error::Result;
@@ -27,6 +36,9 @@ pub struct Summary {
     /// Mean log-density in nats.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_prob: Option<f64>,
+    /// How good the estimate is, where that was asked for.
+    #[serde(flatten)]
+    pub precision: Option<Precision>,
 }
 
 /// The evaluation graph of a network, bound for batches of one size.
@@ -78,6 +90,28 @@ impl Evaluator {
         self.task.read(name).await
     }
 
+    /// Results of every sample of `batches`: each gives samples, labels, and how many of them count. Batches draw from
+    /// `first_draw` on.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`](crate::error::Error::Gpu) if the device failed.
+    pub async fn columns(
+        &self,
+        batches: impl IntoIterator<Item = (Vec<f32>, Vec<u32>, usize)>,
+        seed: u64,
+        first_draw: u32,
+    ) -> Result<Columns> {
+        let mut columns = Columns::new();
+        for (draw, (x, labels, real)) in (first_draw..).zip(batches) {
+            self.run(&x, &labels, seed, draw);
+            for name in COLUMNS.into_iter().filter(|name| self.task.has(name)) {
+                let values = self.read(name).await?;
+                columns.entry(name).or_default().extend(values[..real].iter().map(|&one| f64::from(one)));
+            }
+        }
+        Ok(columns)
+    }
+
     /// Mean results over `batches`: each gives samples, labels, and how many of them count.
     ///
     /// # Errors
@@ -87,32 +121,35 @@ impl Evaluator {
         batches: impl IntoIterator<Item = (Vec<f32>, Vec<u32>, usize)>,
         seed: u64,
     ) -> Result<Summary> {
-        let mut losses: Vec<f64> = Vec::new();
-        let mut sums = ["correct", "cross_entropy", "bits_per_dim", "log_prob"].map(|name| (name, None));
-        for (draw, (x, labels, real)) in batches.into_iter().enumerate() {
-            self.run(&x, &labels, seed, draw as u32);
-            losses.extend(self.read("loss").await?[..real].iter().map(|&loss| f64::from(loss)));
-            for (name, sum) in &mut sums {
-                if self.task.has(name) {
-                    let of_batch: f64 = self.read(name).await?[..real].iter().map(|&one| f64::from(one)).sum();
-                    *sum = Some(sum.unwrap_or(0.0) + of_batch);
-                }
-            }
-        }
-        let samples = losses.len();
-        let count = samples.max(1) as f64;
-        let loss = losses.iter().sum::<f64>() / count;
-        let mean = |sum: Option<f64>| sum.map(|sum| sum / count);
+        Ok(Summary::of(&self.columns(batches, seed, 0).await?))
+    }
+}
+
+/// Results of single samples, by the names of the outputs of [evaluation graphs](crate::nn::Model::eval_graph).
+pub type Columns = BTreeMap<&'static str, Vec<f64>>;
+
+/// The results that are summarised, where a model has them.
+const COLUMNS: [&str; 5] = ["loss", "correct", "cross_entropy", "bits_per_dim", "log_prob"];
+
+impl Summary {
+    /// Means over samples.
+    pub fn of(columns: &Columns) -> Self {
+        let losses = columns.get("loss").map_or(&[][..], Vec::as_slice);
+        let count = losses.len().max(1) as f64;
+        let mean = |values: &[f64]| values.iter().sum::<f64>() / count;
+        let column = |name: &str| columns.get(name).map(|values| mean(values));
+        let loss = mean(losses);
         let variance = losses.iter().map(|x| (x - loss).powi(2)).sum::<f64>() / (count - 1.0).max(1.0);
-        Ok(Summary {
-            samples,
+        Self {
+            samples: losses.len(),
             loss,
             loss_standard_error: (variance / count).sqrt(),
-            accuracy: mean(sums[0].1),
-            cross_entropy: mean(sums[1].1),
-            bits_per_dim: mean(sums[2].1),
-            log_prob: mean(sums[3].1),
-        })
+            accuracy: column("correct"),
+            cross_entropy: column("cross_entropy"),
+            bits_per_dim: column("bits_per_dim"),
+            log_prob: column("log_prob"),
+            precision: None,
+        }
     }
 }
 

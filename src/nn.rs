@@ -10,6 +10,7 @@ pub mod activation;
 pub mod actnorm;
 pub mod head;
 pub mod inverse;
+pub mod linearised;
 pub mod logdet;
 pub mod model;
 pub mod param;

@@ -6,22 +6,31 @@ use super::{Outcome, model, output};
 use crate::data::Split;
 use crate::data::source::Source;
 use crate::error::{Error, Result};
-use crate::eval::{Evaluator, Summary};
+use crate::eval::{self, Demand, Evaluator, ExactEvaluator, Precision, Summary};
 use crate::gpu::block_on;
+use crate::network::Network;
 use crate::nn;
 
 const EXAMPLES: &str = "\
 Examples:
   iresnet eval runs/a/model.safetensors                   on the test split of the data it was trained on
-  iresnet eval model.safetensors --data fashion-mnist --log-det series --json";
+  iresnet eval model.safetensors --limit 1000 --standard-error 0.001
+  iresnet eval model.safetensors --data fashion-mnist --log-det series --json
+  iresnet eval model.safetensors --log-det exact --limit 10
+
+A density is estimated rigorously unless --log-det says otherwise: as many terms of the
+power series as keep its bias below --bias, and passes with fresh probes until their noise
+is below --standard-error. Both are bits per dimension (nats for vectors), and printed.";
 
 /// How the log-determinant is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogDet {
-    /// From the whole Jacobian: exact, for small inputs only.
+    /// From the whole Jacobian of every block: exact, and slow for large inputs.
     Exact,
-    /// Truncated power series with random probes, as in training.
+    /// Power series with the number of terms and probes of training.
     Series,
+    /// Power series cut off at random: right on average.
+    Unbiased,
 }
 
 /// Evaluate a model on a data set: loss, bits per dimension, accuracy, as they apply.
@@ -40,9 +49,25 @@ pub struct Args {
     #[arg(long, value_name = "SPLIT", default_value = "test")]
     pub split: String,
 
-    /// How to compute the log-determinant. By default as in training.
+    /// Use only the first N samples.
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+
+    /// How to compute the log-determinant. By default a series with an error bound.
     #[arg(long, value_name = "HOW", value_enum)]
     pub log_det: Option<LogDet>,
+
+    /// Largest bias of a rigorous estimate.
+    #[arg(long, value_name = "BIAS", default_value_t = Demand::default().bias)]
+    pub bias: f64,
+
+    /// Largest standard error, by random probes, of a rigorous estimate.
+    #[arg(long, value_name = "ERROR", default_value_t = Demand::default().standard_error)]
+    pub standard_error: f64,
+
+    /// Most probes for each sample of a rigorous estimate, at least 2.
+    #[arg(long, value_name = "N", default_value_t = Demand::default().passes)]
+    pub probes: usize,
 
     /// Adapter, as `iresnet adapters` names it. By default the best one.
     #[arg(long, value_name = "ID")]
@@ -59,6 +84,12 @@ pub struct Args {
 /// Of model file, data and adapter.
 pub fn run(args: &Args) -> Result<Outcome> {
     let summary = block_on(evaluate(args))?;
+    if let Some(precision) = summary.precision.filter(|found| found.probe_standard_error > args.standard_error) {
+        output::note(&format!(
+            "after {} probes the standard error is still {:.2e}; more --probes make it smaller",
+            precision.probes, precision.probe_standard_error
+        ));
+    }
     if args.json {
         output::print_json(&summary);
         return Ok(Outcome::Done);
@@ -68,8 +99,8 @@ pub fn run(args: &Args) -> Result<Outcome> {
     let both = summary.accuracy.is_some() && summary.bits_per_dim.is_some();
     // The standard error is that of the loss: with both a density and classes it belongs to neither alone.
     let print = |what: &str, value: f64, unit: &str| {
-        let error = if both { String::new() } else { format!(" ± {error:.4}") };
-        output::print(&format!("{what:<14} {value:.4}{error} {unit}"));
+        let error = if both { String::new() } else { format!(" ± {error:.5}") };
+        output::print(&format!("{what:<14} {value:.5}{error} {unit}"));
     };
     if let Some(accuracy) = summary.accuracy {
         output::print(&format!("accuracy       {:.2} %", 100.0 * accuracy));
@@ -78,9 +109,16 @@ pub fn run(args: &Args) -> Result<Outcome> {
         print("cross-entropy", cross_entropy, "nats");
     }
     match (summary.bits_per_dim, summary.log_prob) {
-        (Some(bits), _) => print("bits/dim", bits, ""),
-        (None, Some(log_prob)) => print("log-likelihood", log_prob, "nats"),
+        (Some(bits), _) => print("bits/dim", bits, "by the choice of samples"),
+        (None, Some(log_prob)) => print("log-likelihood", log_prob, "nats, by the choice of samples"),
         (None, None) => {}
+    }
+    if let Some(precision) = summary.precision {
+        let Precision { terms, probes, probe_standard_error, bias_bound } = precision;
+        output::print(&format!("               ± {probe_standard_error:.1e} by {probes} probes a sample"));
+        output::print(&format!(
+            "               ± {bias_bound:.1e} at most by cutting the series off after {terms} terms"
+        ));
     }
     Ok(Outcome::Done)
 }
@@ -92,19 +130,74 @@ async fn evaluate(args: &Args) -> Result<Summary> {
         "test" => Split::Test,
         other => return Err(Error::Config(format!("--split {other}: there are `train` and `test`"))),
     };
+    let demand = Demand { bias: args.bias, standard_error: args.standard_error, passes: args.probes };
+    if !(demand.bias > 0.0 && demand.standard_error > 0.0 && demand.passes >= 2) {
+        return Err(Error::Config(
+            "--bias and --standard-error must be above 0, and --probes at least 2 to know their spread".into(),
+        ));
+    }
     let source = Source::open(&config, args.data.as_deref(), split)?;
-    let log_det = match (network.model().training_log_det(), args.log_det) {
-        (None, Some(_)) => {
-            return Err(Error::Config("--log-det: a classifier has no density; leave it away".into()));
+    let (batch, seed) = (config.data.batch, config.train.seed);
+    let batches = || limited(source.once(batch), args.limit.unwrap_or(usize::MAX));
+    let trained = network.model().training_log_det();
+    if trained.is_none() && args.log_det.is_some() {
+        return Err(Error::Config("--log-det: a classifier has no density; leave it away".into()));
+    }
+    let settings = &config.log_det;
+    let (samples, probe) = (settings.samples, settings.probe.distribution());
+    let small = network.model().input_len() <= nn::logdet::EXACT_LIMIT;
+    let log_det = match args.log_det {
+        None if matches!(trained, None | Some(nn::LogDet::Exact)) => trained,
+        None => {
+            let found = eval::estimate(&mut network, batch, batches, seed, demand).await?;
+            return Ok(Summary { precision: Some(found.precision), ..Summary::of(&found.columns) });
         }
-        (trained, None) => trained,
-        (_, Some(LogDet::Exact)) => Some(nn::LogDet::Exact),
-        (_, Some(LogDet::Series)) => Some(nn::LogDet::Series {
-            terms: config.log_det.terms,
-            samples: config.log_det.samples,
-            probe: config.log_det.probe.distribution(),
-        }),
+        Some(LogDet::Exact) if small => Some(nn::LogDet::Exact),
+        Some(LogDet::Exact) => return exactly(&mut network, batch, batches, seed).await,
+        // Without a gradient only the memory differs from `Series`.
+        Some(LogDet::Series) => Some(nn::LogDet::Neumann { terms: settings.terms, samples, probe }),
+        Some(LogDet::Unbiased) => {
+            let (law, exact_terms) = (settings.law(), settings.exact_terms);
+            Some(nn::LogDet::Unbiased { law, exact_terms, samples, probe })
+        }
     };
-    let evaluator = Evaluator::new(&mut network, config.data.batch, log_det).await?;
-    evaluator.summarize(source.once(evaluator.batch()), config.train.seed).await
+    let evaluator = Evaluator::new(&mut network, batch, log_det).await?;
+    evaluator.summarize(batches(), seed).await
+}
+
+type Samples = (Vec<f32>, Vec<u32>, usize);
+
+/// Batches of the first `most` samples.
+fn limited(batches: impl Iterator<Item = Samples>, most: usize) -> impl Iterator<Item = Samples> {
+    batches.scan(most, |left, (x, labels, real)| {
+        let real = real.min(*left);
+        *left -= real;
+        (real > 0).then_some((x, labels, real))
+    })
+}
+
+/// With the determinants of whole Jacobians.
+async fn exactly<I>(network: &mut Network, batch: usize, batches: impl Fn() -> I, seed: u64) -> Result<Summary>
+where
+    I: Iterator<Item = Samples>,
+{
+    let exact = ExactEvaluator::new(network, batch).await?;
+    // A cheap estimate gives everything else; what depends on the log-determinant is then corrected.
+    let cheap = nn::LogDet::Neumann { terms: 1, samples: 1, probe: crate::random::Distribution::Rademacher };
+    let evaluator = Evaluator::new(network, batch, Some(cheap)).await?;
+    let mut columns = evaluator.columns(batches(), seed, 0).await?;
+    let mut at = 0;
+    for (x, _, real) in batches() {
+        for [log_prior, log_det] in exact.run(network, &x, real).await? {
+            let correction = log_prior + log_det - columns["log_prob"][at];
+            let rates = [("log_prob", 1.0), ("bits_per_dim", -1.0 / network.model().nats_per_unit())];
+            for (name, rate) in rates.into_iter().chain([("loss", network.model().loss_per_nat())]) {
+                if let Some(column) = columns.get_mut(name) {
+                    column[at] += rate * correction;
+                }
+            }
+            at += 1;
+        }
+    }
+    Ok(Summary::of(&columns))
 }

@@ -46,6 +46,10 @@ fn values_that_make_no_sense_name_key_value_and_cure() {
         ("[optimizer]\nlr = -1.0", ["optimizer.lr", "-1", "positive"]),
         ("[optimizer]\nema = 1.0", ["optimizer.ema", "1", "below 1"]),
         ("[data]\nbatch = 0", ["data.batch", "0", "at least one"]),
+        ("[log_det]\nestimator = \"unbiased\"", ["log_det.estimator", "log_det.gradient", "neumann"]),
+        ("[log_det]\nexact_terms = 0", ["log_det.exact_terms", "0", "first term"]),
+        ("[log_det]\nprobability = 1.0", ["log_det.probability", "1", "0.5"]),
+        ("[log_det]\nrate = 0.0", ["log_det.rate", "0", "2.0"]),
     ] {
         assert_names(text, &parts);
     }

@@ -1,6 +1,6 @@
 //! What configuration keys must satisfy together.
 
-use super::{Config, Estimator, Kind, OptimizerConfig};
+use super::{Config, Estimator, Gradient, Kind, OptimizerConfig};
 use crate::error::{Error, Result};
 use crate::nn::Activation;
 use crate::nn::logdet::EXACT_LIMIT;
@@ -149,6 +149,22 @@ impl Config {
         let log_det = &self.log_det;
         require(log_det.terms > 0, || "log_det.terms = 0: the series needs at least 1 term".into())?;
         require(log_det.samples > 0, || "log_det.samples = 0: the estimate needs at least 1 probe".into())?;
+        require(log_det.exact_terms > 0, || {
+            "log_det.exact_terms = 0: at least the first term must always be computed; the default is 2".into()
+        })?;
+        require((0.1..1.0).contains(&log_det.probability), || {
+            format!(
+                "log_det.probability = {}: the chance to stop after a term is at least 0.1 and below 1, such as 0.5",
+                log_det.probability
+            )
+        })?;
+        require((0.01..=50.0).contains(&log_det.rate), || {
+            format!("log_det.rate = {}: the mean number of terms lies between 0.01 and 50, such as 2.0", log_det.rate)
+        })?;
+        require(log_det.estimator != Estimator::Unbiased || log_det.gradient == Gradient::Neumann, || {
+            "log_det.estimator = \"unbiased\": its gradient is that of a Neumann series; set log_det.gradient = \"neumann\""
+                .into()
+        })?;
         let model = &self.model;
         let dimension: usize = model.input.iter().product();
         let exact = log_det.estimator == Estimator::Exact && model.kind.has_density();

@@ -41,13 +41,15 @@
 
 mod build;
 mod graphs;
+mod jacobian;
 mod layout;
 
 pub use graphs::Evaluation;
+pub use jacobian::block_input;
 
 use std::collections::HashMap;
 
-use crate::config::{Config, Estimator, Kind};
+use crate::config::{Config, Estimator, Gradient, Kind};
 use crate::error::Result;
 use crate::nn::logdet::LogDet;
 use crate::nn::param::Param;
@@ -174,20 +176,22 @@ impl Model {
     /// The log-determinant that training computes; none for a classifier.
     pub fn training_log_det(&self) -> Option<LogDet> {
         let config = &self.config.log_det;
-        match (self.config.model.kind, config.estimator) {
-            (Kind::Classifier, _) => None,
-            (_, Estimator::Exact) => Some(LogDet::Exact),
-            (_, Estimator::Series) => Some(LogDet::Series {
-                terms: config.terms,
-                samples: config.samples,
-                probe: config.probe.distribution(),
-            }),
+        let (terms, samples, probe) = (config.terms, config.samples, config.probe.distribution());
+        match (self.config.model.kind, config.estimator, config.gradient) {
+            (Kind::Classifier, ..) => None,
+            (_, Estimator::Exact, _) => Some(LogDet::Exact),
+            (_, Estimator::Series, Gradient::Autodiff) => Some(LogDet::Series { terms, samples, probe }),
+            (_, Estimator::Series, Gradient::Neumann) => Some(LogDet::Neumann { terms, samples, probe }),
+            (_, Estimator::Unbiased, _) => {
+                let (law, exact_terms) = (config.law(), config.exact_terms);
+                Some(LogDet::Unbiased { law, exact_terms, samples, probe })
+            }
         }
     }
 
     /// Number of rows of `keys` that a graph with this log-determinant takes; without rows it has no such input. Row
-    /// b·samples + s belongs to probe s of block b.
+    /// b·samples + s belongs to probe s of block b; where the number of terms is drawn, one row a block follows for it.
     pub fn streams(&self, log_det: Option<&LogDet>) -> usize {
-        self.blocks.len() * log_det.map_or(0, LogDet::samples)
+        self.blocks.len() * log_det.map_or(0, |log_det| log_det.samples() + usize::from(log_det.draws_terms()))
     }
 }

@@ -11,6 +11,7 @@ use super::activation::Activation;
 use super::actnorm;
 use super::logdet::LogDet;
 use crate::graph::{Function, FunctionRef, Graph, NodeId};
+use crate::random::Distribution;
 use crate::shape::Shape;
 
 /// One member of a branch, in the order of application.
@@ -84,28 +85,25 @@ impl Branch {
     /// F(x) for x `[n, …]`.
     #[track_caller]
     pub fn forward(&self, g: &mut Graph, x: NodeId, operands: &[NodeId]) -> NodeId {
-        let mut operands = operands.iter().copied();
-        let mut take = || operands.next().expect("as many operands as Branch::operands names");
-        let mut x = x;
-        for member in &self.members {
-            match member {
-                Member::Activation => {
-                    let beta = self.activation.has_beta().then(&mut take);
-                    x = self.activation.apply(g, x, beta);
-                }
-                Member::Layer(weight) => {
-                    let (w, bias) = (take(), take());
-                    let y = if weight.rank() == 2 {
-                        g.linear(x, w)
-                    } else {
-                        g.conv2d(x, w, 1, [weight[2] / 2, weight[3] / 2], 1)
-                    };
-                    let bias = actnorm::per_channel(g, bias, y);
-                    x = g.add(y, bias);
-                }
-            }
-        }
-        x
+        self.linearise(g, x, operands).value()
+    }
+
+    /// A layer applied to x: its weight's product, and the bias.
+    pub(super) fn layer(&self, g: &mut Graph, x: NodeId, weight: NodeId, bias: NodeId) -> NodeId {
+        let shape = g.shape(weight);
+        let y = if shape.rank() == 2 {
+            g.linear(x, weight)
+        } else {
+            let padding = [shape[2] / 2, shape[3] / 2];
+            g.conv2d(x, weight, 1, padding, 1)
+        };
+        let bias = actnorm::per_channel(g, bias, y);
+        g.add(y, bias)
+    }
+
+    /// Number of layers with weights.
+    pub fn layers(&self) -> usize {
+        self.members.iter().filter(|member| matches!(member, Member::Layer(_))).count()
     }
 
     /// Multiply-adds for one sample.
@@ -164,8 +162,8 @@ impl BlockFunction {
         Shape::from(extents)
     }
 
-    /// The function (x, \[log_scale, shift\], branch operands…, \[one key or probe per sample of the estimate…\]) →
-    /// (y, \[log_det `[n]`\]). The log-determinant is that of the whole block, ActNorm included.
+    /// The function (x, \[log_scale, shift\], branch operands…, \[one key or probe per sample of the estimate…\], \[key of
+    /// the number of terms\]) → (y, \[log_det `[n]`\]). The log-determinant is that of the whole block, ActNorm included.
     pub fn function(&self) -> FunctionRef {
         let mut g = Graph::new();
         let x = g.input("x", self.input_shape());
@@ -177,8 +175,8 @@ impl BlockFunction {
             Some((log_scale, shift)) => actnorm::forward(&mut g, x, log_scale, shift),
             None => x,
         };
-        let f = self.branch.forward(&mut g, a, &operands);
-        let y = g.add(a, f);
+        let point = self.branch.linearise(&mut g, a, &operands);
+        let y = g.add(a, point.value());
         g.output("y", y);
         if let Some(log_det) = &self.log_det {
             let probes: Vec<NodeId> = (0..log_det.samples())
@@ -190,7 +188,11 @@ impl BlockFunction {
                     _ => g.input(format!("probe {sample}"), self.input_shape()),
                 })
                 .collect();
-            let mut total = log_det.of_residual(&mut g, f, a, &probes);
+            let uniform = log_det.draws_terms().then(|| {
+                let key = g.input("key of terms", [KEY_WIDTH]);
+                g.random(Distribution::Uniform, key, [1])
+            });
+            let mut total = log_det.of_residual(&mut g, &point, &probes, uniform);
             if let Some((log_scale, _)) = scale_and_shift {
                 let of_actnorm = actnorm::log_det(&mut g, x, log_scale);
                 total = g.add(total, of_actnorm);

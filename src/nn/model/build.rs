@@ -49,6 +49,8 @@ pub(super) struct Build<'m> {
     pub(super) model: &'m Model,
     pub(super) g: Graph,
     pub(super) batch: usize,
+    /// What each block that was passed received.
+    pub(super) block_inputs: Vec<NodeId>,
     functions: HashMap<String, FunctionRef>,
     updates: Vec<(String, NodeId)>,
 }
@@ -56,7 +58,8 @@ pub(super) struct Build<'m> {
 impl<'m> Build<'m> {
     pub(super) fn new(model: &'m Model, batch: usize) -> Self {
         assert!(batch > 0, "a graph needs at least one sample");
-        Self { model, g: Graph::new(), batch, functions: HashMap::new(), updates: Vec::new() }
+        let (functions, updates) = (HashMap::new(), Vec::new());
+        Self { model, g: Graph::new(), batch, block_inputs: Vec::new(), functions, updates }
     }
 
     /// The parameter called `name`, as an input made at its first use.
@@ -94,7 +97,7 @@ impl<'m> Build<'m> {
     }
 
     /// The operands of a block's branch, weights normalised.
-    fn operands(&mut self, block: &Block, iterations: usize) -> Vec<NodeId> {
+    pub(super) fn operands(&mut self, block: &Block, iterations: usize) -> Vec<NodeId> {
         let mut norms: HashMap<_, _> = self.model.norms(block).into_iter().collect();
         let normalised = !norms.is_empty();
         let mut operands = Vec::new();
@@ -130,27 +133,34 @@ impl<'m> Build<'m> {
         }
     }
 
-    /// Keys or probes of a block's log-determinant.
+    /// Keys or probes of a block's log-determinant, and the key of its number of terms where that is drawn.
     fn probes(&mut self, index: usize, block: &Block, pass: &Pass) -> Vec<NodeId> {
         let Some(log_det) = &pass.log_det else { return Vec::new() };
         let samples = log_det.samples();
-        let rows = self.model.streams(Some(log_det));
-        (0..samples)
+        let mut probes: Vec<NodeId> = (0..samples)
             .map(|sample| match pass.probes {
-                Probes::Keys => {
-                    let keys = self.g.find_input("keys").unwrap_or_else(|| self.g.input("keys", [rows, KEY_WIDTH]));
-                    key_row(&mut self.g, keys, index * samples + sample)
-                }
+                Probes::Keys => self.key(log_det, index * samples + sample),
                 Probes::Given => {
                     let shape = self.batched(block.branch.input.extents());
                     self.g.input(format!("probe/{index}/{sample}"), shape)
                 }
             })
-            .collect()
+            .collect();
+        if log_det.draws_terms() {
+            probes.push(self.key(log_det, self.model.blocks.len() * samples + index));
+        }
+        probes
+    }
+
+    /// Row `row` of `keys`, an input made at its first use.
+    fn key(&mut self, log_det: &LogDet, row: usize) -> NodeId {
+        let rows = self.model.streams(Some(log_det));
+        let keys = self.g.find_input("keys").unwrap_or_else(|| self.g.input("keys", [rows, KEY_WIDTH]));
+        key_row(&mut self.g, keys, row)
     }
 
     /// ActNorm's parameters for a block that receives `x`, made from `x` if the pass initialises.
-    fn actnorm(&mut self, block: &Block, x: NodeId, initialize: bool) -> Vec<NodeId> {
+    pub(super) fn actnorm(&mut self, block: &Block, x: NodeId, initialize: bool) -> Vec<NodeId> {
         if !self.model.config.model.actnorm {
             return Vec::new();
         }
@@ -182,6 +192,7 @@ impl<'m> Build<'m> {
                 }
                 Part::Block(index) => {
                     let block = &model.blocks[index];
+                    self.block_inputs.push(x);
                     let mut arguments = vec![x];
                     arguments.extend(self.actnorm(block, x, pass.initialize));
                     arguments.extend(self.operands(block, pass.iterations));

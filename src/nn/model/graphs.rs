@@ -30,19 +30,26 @@ pub struct Evaluation {
 impl Model {
     /// The training loss of n samples, and the next values of state.
     pub fn loss_graph(&self, n: usize, probes: Probes) -> Graph {
+        self.loss_graph_by(n, probes, self.training_log_det())
+    }
+
+    /// The training loss with this log-determinant instead of the configured one. Without one a density's part of the loss
+    /// is that of the prior alone, of use only to tell what the log-determinant costs.
+    pub fn loss_graph_by(&self, n: usize, probes: Probes, log_det: Option<LogDet>) -> Graph {
         let mut build = Build::new(self, n);
         let x = build.input();
         let pass = Pass {
             iterations: self.config().model.power_iterations,
-            log_det: self.training_log_det(),
+            log_det,
             probes,
             recompute: self.config().train.memory == Memory::Checkpoint,
             initialize: false,
         };
         let forward = build.forward(x, &pass);
         let mut terms = Vec::new();
-        if let Some(log_det) = forward.log_det {
+        if self.config().model.kind.has_density() {
             let z = build.join(&forward.latent);
+            let log_det = forward.log_det.unwrap_or_else(|| build.g.constant(0.0, [n]));
             let density = build.density(z, log_det);
             for (name, node) in [("log_prior", density.log_prior), ("log_det", log_det)] {
                 build.mean_output(name, node);
@@ -68,8 +75,13 @@ impl Model {
 
     /// The loss graph with gradients `grad/NAME` in all parameters.
     pub fn gradient_graph(&self, n: usize, probes: Probes) -> Graph {
+        self.with_gradients(self.loss_graph(n, probes))
+    }
+
+    /// A [loss graph](Self::loss_graph_by) with gradients `grad/NAME` in all parameters.
+    pub fn with_gradients(&self, loss: Graph) -> Graph {
         let names = self.params().iter().filter(|param| param.is_parameter()).map(|param| param.name.as_str());
-        crate::nn::gradient_graph(self.loss_graph(n, probes), names)
+        crate::nn::gradient_graph(loss, names)
     }
 
     /// What the model says about n samples.
@@ -81,7 +93,7 @@ impl Model {
         if evaluation.log_det == Some(LogDet::Exact) && self.input_len() > EXACT_LIMIT {
             return Err(Error::Config(format!(
                 "an exact log-determinant of {} dimensions is not computed in a graph (at most {EXACT_LIMIT}); use the \
-                 series with many terms",
+                 series, or `iresnet eval --log-det exact`",
                 self.input_len()
             )));
         }
@@ -126,6 +138,20 @@ impl Model {
             build.g.output("loss", loss);
         }
         Ok(build.finish())
+    }
+
+    /// How much the loss of a sample changes with its log-density in nats.
+    pub(crate) fn loss_per_nat(&self) -> f64 {
+        match self.config().model.kind {
+            Kind::Hybrid => -self.config().train.density_weight / self.input_len() as f64,
+            _ => -1.0 / self.nats_per_unit(),
+        }
+    }
+
+    /// How many nats the unit is in which likelihoods are reported: a bit per dimension of images, a nat of vectors.
+    pub(crate) fn nats_per_unit(&self) -> f64 {
+        let bits = std::f64::consts::LN_2 * self.input_len() as f64;
+        if self.config().model.kind.is_multiscale() { bits } else { 1.0 }
     }
 
     /// Data-dependent initialisation of ActNorm from n samples, block after block; also advances the power iteration.
@@ -193,7 +219,7 @@ struct Density {
 }
 
 impl Build<'_> {
-    fn input(&mut self) -> NodeId {
+    pub(super) fn input(&mut self) -> NodeId {
         let shape = self.batched(&self.model.config.model.input);
         self.g.input("x", shape)
     }
@@ -235,9 +261,14 @@ impl Build<'_> {
         learned.then(|| Gaussian { mean: self.param("prior_mu"), log_std: self.param("prior_logstd") })
     }
 
-    fn density(&mut self, z: NodeId, log_det: NodeId) -> Density {
+    /// Log-density of latent numbers under the prior, `[n]`.
+    pub(super) fn log_prior(&mut self, z: NodeId) -> NodeId {
         let gaussian = self.gaussian();
-        let log_prior = prior::log_density(&mut self.g, z, gaussian);
+        prior::log_density(&mut self.g, z, gaussian)
+    }
+
+    fn density(&mut self, z: NodeId, log_det: NodeId) -> Density {
+        let log_prior = self.log_prior(z);
         let log_prob = self.g.add(log_prior, log_det);
         let config = &self.model.config;
         let dimensions = self.model.input_len() as f64;
