@@ -90,6 +90,28 @@ impl Evaluator {
         self.task.read(name).await
     }
 
+    /// Results of every sample of `batches`: each gives samples, labels, and how many of them count. Batches draw from
+    /// `first_draw` on.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`](crate::error::Error::Gpu) if the device failed.
+    pub async fn columns(
+        &self,
+        batches: impl IntoIterator<Item = (Vec<f32>, Vec<u32>, usize)>,
+        seed: u64,
+        first_draw: u32,
+    ) -> Result<Columns> {
+        let mut columns = Columns::new();
+        for (draw, (x, labels, real)) in (first_draw..).zip(batches) {
+            self.run(&x, &labels, seed, draw);
+            for name in COLUMNS.into_iter().filter(|name| self.task.has(name)) {
+                let values = self.read(name).await?;
+                columns.entry(name).or_default().extend(values[..real].iter().map(|&one| f64::from(one)));
+            }
+        }
+        Ok(columns)
+    }
+
     /// Mean results over `batches`: each gives samples, labels, and how many of them count.
     ///
     /// # Errors
@@ -99,68 +121,33 @@ impl Evaluator {
         batches: impl IntoIterator<Item = (Vec<f32>, Vec<u32>, usize)>,
         seed: u64,
     ) -> Result<Summary> {
-        let mut values = Values::default();
-        for (draw, (x, labels, real)) in batches.into_iter().enumerate() {
-            self.run(&x, &labels, seed, draw as u32);
-            self.collect(real, &mut values).await?;
-        }
-        Ok(values.summary())
-    }
-
-    /// Appends what the last run says about its first `real` samples to `values`.
-    ///
-    /// # Errors
-    /// [`Error::Gpu`](crate::error::Error::Gpu) if the device failed.
-    pub async fn collect(&self, real: usize, values: &mut Values) -> Result<()> {
-        for name in NAMES {
-            if self.task.has(name) {
-                let read = self.read(name).await?;
-                values.extend(name, read[..real].iter().map(|&value| f64::from(value)));
-            }
-        }
-        Ok(())
+        Ok(Summary::of(&self.columns(batches, seed, 0).await?))
     }
 }
 
-/// Results of an evaluation that say something about each sample.
-const NAMES: [&str; 5] = ["loss", "correct", "cross_entropy", "bits_per_dim", "log_prob"];
+/// Results of single samples, by the names of the outputs of [evaluation graphs](crate::nn::Model::eval_graph).
+pub type Columns = BTreeMap<&'static str, Vec<f64>>;
 
-/// Numbers of each sample by name: `loss`, `correct`, `cross_entropy`, `bits_per_dim`, `log_prob`, as far as the model has
-/// them (see [`Model`](crate::nn::model)).
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Values(BTreeMap<&'static str, Vec<f64>>);
+/// The results that are summarised, where a model has them.
+const COLUMNS: [&str; 5] = ["loss", "correct", "cross_entropy", "bits_per_dim", "log_prob"];
 
-impl Values {
-    /// The numbers called `name`; empty if there are none.
-    pub fn get(&self, name: &str) -> &[f64] {
-        self.0.get(name).map_or(&[], Vec::as_slice)
-    }
-
-    /// Puts `values` in the place of those called `name`.
-    pub fn set(&mut self, name: &'static str, values: Vec<f64>) {
-        self.0.insert(name, values);
-    }
-
-    /// Appends to the numbers called `name`.
-    pub fn extend(&mut self, name: &'static str, values: impl IntoIterator<Item = f64>) {
-        self.0.entry(name).or_default().extend(values);
-    }
-
-    /// Means over samples; numbers that the model does not have are left out.
-    pub fn summary(&self) -> Summary {
-        let losses = self.get("loss");
+impl Summary {
+    /// Means over samples.
+    pub fn of(columns: &Columns) -> Self {
+        let losses = columns.get("loss").map_or(&[][..], Vec::as_slice);
         let count = losses.len().max(1) as f64;
-        let mean = |name| self.0.get(name).map(|values| values.iter().sum::<f64>() / count);
-        let loss = mean("loss").unwrap_or(0.0);
+        let mean = |values: &[f64]| values.iter().sum::<f64>() / count;
+        let column = |name: &str| columns.get(name).map(|values| mean(values));
+        let loss = mean(losses);
         let variance = losses.iter().map(|x| (x - loss).powi(2)).sum::<f64>() / (count - 1.0).max(1.0);
-        Summary {
+        Self {
             samples: losses.len(),
             loss,
             loss_standard_error: (variance / count).sqrt(),
-            accuracy: mean("correct"),
-            cross_entropy: mean("cross_entropy"),
-            bits_per_dim: mean("bits_per_dim"),
-            log_prob: mean("log_prob"),
+            accuracy: column("correct"),
+            cross_entropy: column("cross_entropy"),
+            bits_per_dim: column("bits_per_dim"),
+            log_prob: column("log_prob"),
             precision: None,
         }
     }

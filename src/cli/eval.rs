@@ -6,7 +6,7 @@ use super::{Outcome, model, output};
 use crate::data::Split;
 use crate::data::source::Source;
 use crate::error::{Error, Result};
-use crate::eval::{self, Demand, Evaluator, ExactEvaluator, Precision, Summary, Values};
+use crate::eval::{self, Demand, Evaluator, ExactEvaluator, Precision, Summary};
 use crate::gpu::block_on;
 use crate::network::Network;
 use crate::nn;
@@ -95,20 +95,23 @@ pub fn run(args: &Args) -> Result<Outcome> {
         return Ok(Outcome::Done);
     }
     output::print(&format!("samples        {}", summary.samples));
+    let error = summary.loss_standard_error;
+    let both = summary.accuracy.is_some() && summary.bits_per_dim.is_some();
+    // The standard error is that of the loss: with both a density and classes it belongs to neither alone.
+    let print = |what: &str, value: f64, unit: &str| {
+        let error = if both { String::new() } else { format!(" ± {error:.5}") };
+        output::print(&format!("{what:<14} {value:.5}{error} {unit}"));
+    };
     if let Some(accuracy) = summary.accuracy {
         output::print(&format!("accuracy       {:.2} %", 100.0 * accuracy));
     }
     if let Some(cross_entropy) = summary.cross_entropy {
-        output::print(&format!("cross-entropy  {cross_entropy:.5} nats"));
+        print("cross-entropy", cross_entropy, "nats");
     }
     match (summary.bits_per_dim, summary.log_prob) {
-        (Some(bits), _) => output::print(&format!("bits/dim       {bits:.5}")),
-        (None, Some(log_prob)) => output::print(&format!("log-likelihood {log_prob:.5} nats")),
+        (Some(bits), _) => print("bits/dim", bits, "by the choice of samples"),
+        (None, Some(log_prob)) => print("log-likelihood", log_prob, "nats, by the choice of samples"),
         (None, None) => {}
-    }
-    // The error is that of the loss: of a model with a density and classes it is that of neither alone.
-    if summary.accuracy.is_none() || summary.log_prob.is_none() {
-        output::print(&format!("               ± {:.1e} by the choice of samples", summary.loss_standard_error));
     }
     if let Some(precision) = summary.precision {
         let Precision { terms, probes, probe_standard_error, bias_bound } = precision;
@@ -147,10 +150,10 @@ async fn evaluate(args: &Args) -> Result<Summary> {
         None if matches!(trained, None | Some(nn::LogDet::Exact)) => trained,
         None => {
             let found = eval::estimate(&mut network, batch, batches, seed, demand).await?;
-            return Ok(Summary { precision: Some(found.precision), ..found.values.summary() });
+            return Ok(Summary { precision: Some(found.precision), ..Summary::of(&found.columns) });
         }
         Some(LogDet::Exact) if small => Some(nn::LogDet::Exact),
-        Some(LogDet::Exact) => return exactly(&mut network, batch, batches()).await,
+        Some(LogDet::Exact) => return exactly(&mut network, batch, batches, seed).await,
         // Without a gradient only the memory differs from `Series`.
         Some(LogDet::Series) => Some(nn::LogDet::Neumann { terms: settings.terms, samples, probe }),
         Some(LogDet::Unbiased) => {
@@ -174,16 +177,27 @@ fn limited(batches: impl Iterator<Item = Samples>, most: usize) -> impl Iterator
 }
 
 /// With the determinants of whole Jacobians.
-async fn exactly(network: &mut Network, batch: usize, batches: impl Iterator<Item = Samples>) -> Result<Summary> {
-    let evaluator = ExactEvaluator::new(network, batch).await?;
-    let mut values = Values::default();
-    for (x, _, real) in batches {
-        for [log_prior, log_det] in evaluator.run(network, &x, real).await? {
-            let log_prob = log_prior + log_det;
-            values.extend("log_prob", [log_prob]);
-            values.extend("loss", [network.model().density_loss(log_prob)]);
-            values.extend("bits_per_dim", network.model().bits_per_dim(log_prob));
+async fn exactly<I>(network: &mut Network, batch: usize, batches: impl Fn() -> I, seed: u64) -> Result<Summary>
+where
+    I: Iterator<Item = Samples>,
+{
+    let exact = ExactEvaluator::new(network, batch).await?;
+    // A cheap estimate gives everything else; what depends on the log-determinant is then corrected.
+    let cheap = nn::LogDet::Neumann { terms: 1, samples: 1, probe: crate::random::Distribution::Rademacher };
+    let evaluator = Evaluator::new(network, batch, Some(cheap)).await?;
+    let mut columns = evaluator.columns(batches(), seed, 0).await?;
+    let mut at = 0;
+    for (x, _, real) in batches() {
+        for [log_prior, log_det] in exact.run(network, &x, real).await? {
+            let correction = log_prior + log_det - columns["log_prob"][at];
+            let rates = [("log_prob", 1.0), ("bits_per_dim", -1.0 / network.model().nats_per_unit())];
+            for (name, rate) in rates.into_iter().chain([("loss", network.model().loss_per_nat())]) {
+                if let Some(column) = columns.get_mut(name) {
+                    column[at] += rate * correction;
+                }
+            }
+            at += 1;
         }
     }
-    Ok(values.summary())
+    Ok(Summary::of(&columns))
 }

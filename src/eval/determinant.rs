@@ -101,10 +101,11 @@ fn update_rows(rest: &mut [f64], rows: &[f64], d: usize, start: usize, end: usiz
                 }
                 k += 4;
             }
-            for k in k..width {
+            while k < width {
                 for (x, &above) in target.iter_mut().zip(source(k)) {
                     *x -= factors[k] * above;
                 }
+                k += 1;
             }
         }
     }

@@ -7,8 +7,9 @@
 
 use serde::Serialize;
 
-use super::{Evaluator, Values};
-use crate::config::Kind;
+use std::collections::BTreeMap;
+
+use super::{Columns, Evaluator};
 use crate::error::{Error, Result};
 use crate::network::Network;
 use crate::nn::logdet::truncation_bound;
@@ -18,7 +19,7 @@ use crate::random::Distribution;
 /// More terms than this are not computed.
 const MOST_TERMS: usize = 1000;
 
-/// What is asked of an estimate. Units are those of the loss: bits per dimension, or nats for vectors.
+/// What is asked of an estimate. Units are those of likelihoods: bits per dimension, or nats for vectors.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Demand {
     /// Largest bias by cutting the series off.
@@ -35,7 +36,7 @@ impl Default for Demand {
     }
 }
 
-/// How good an estimate is. Units are those of the loss.
+/// How good an estimate is. Units are those of likelihoods.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Precision {
     /// Terms of the series.
@@ -48,21 +49,13 @@ pub struct Precision {
     pub bias_bound: f64,
 }
 
-/// Nats in a unit of the loss.
-fn unit(model: &Model) -> f64 {
-    match model.config().model.kind {
-        Kind::Toy => 1.0,
-        _ => std::f64::consts::LN_2 * model.input_len() as f64,
-    }
-}
-
-/// The bound on the bias of the loss with so many terms, for Lipschitz constants of all blocks' branches.
+/// The bound on the bias of the likelihood with so many terms, for Lipschitz constants of all blocks' branches.
 pub fn bias_bound(model: &Model, lipschitz: &[f64], terms: usize) -> f64 {
     let blocks = model.blocks().iter().zip(lipschitz);
-    blocks.map(|(block, &l)| truncation_bound(block.branch.input.len(), l, terms)).sum::<f64>() / unit(model)
+    blocks.map(|(block, &l)| truncation_bound(block.branch.input.len(), l, terms)).sum::<f64>() / model.nats_per_unit()
 }
 
-/// The fewest terms with which the bias of the loss is at most `bias`.
+/// The fewest terms with which the bias of the likelihood is at most `bias`.
 ///
 /// # Errors
 /// [`Error::Config`] if not even very many terms suffice, because a branch is not known to be a contraction.
@@ -83,11 +76,11 @@ pub fn lipschitz_constants(model: &Model) -> Vec<f64> {
     model.blocks().iter().map(|block| coefficient.powi(block.branch.layers() as i32)).collect()
 }
 
-/// What is found of all samples, and how good its mean is.
+/// Results of all samples, and how good their mean is.
 pub struct Estimate {
-    /// The numbers of each sample, those that depend on probes averaged over the passes.
-    pub values: Values,
-    /// How good it is.
+    /// Mean results of each sample over the passes.
+    pub columns: Columns,
+    /// How good the likelihood is.
     pub precision: Precision,
 }
 
@@ -110,34 +103,26 @@ where
     let bias_bound = bias_bound(network.model(), &lipschitz, terms);
     let log_det = LogDet::Neumann { terms, samples: 1, probe: Distribution::Rademacher };
     let evaluator = Evaluator::new(network, batch, Some(log_det)).await?;
-    // What is demanded is said of bits per dimension, where there are such, and else of the loss.
-    let names = ["loss", "bits_per_dim", "log_prob"];
-    let mut spreads = names.map(|_| Spread::default());
+    let mut spreads: BTreeMap<&'static str, Spread> = BTreeMap::new();
     let mut draw = 0;
-    let mut values;
-    loop {
-        values = Values::default();
-        for (x, labels, real) in batches() {
-            evaluator.run(&x, &labels, seed, draw);
-            draw += 1;
-            evaluator.collect(real, &mut values).await?;
+    let likelihood = loop {
+        let mut count = 0;
+        let columns = evaluator.columns(batches().inspect(|_| count += 1), seed, draw).await?;
+        draw += count;
+        for (name, values) in &columns {
+            spreads.entry(name).or_default().add(values);
         }
-        for (spread, name) in spreads.iter_mut().zip(names) {
-            spread.add(values.get(name));
+        let likelihood = spreads.get("bits_per_dim").or(spreads.get("log_prob"));
+        let likelihood = likelihood.expect("a model with a log-determinant has a density");
+        let enough = likelihood.passes >= 2 && likelihood.standard_error() <= demand.standard_error;
+        if enough || likelihood.passes >= demand.passes.max(2) {
+            break likelihood;
         }
-        let spread = &spreads[usize::from(!values.get("bits_per_dim").is_empty())];
-        let enough = spread.passes >= 2 && spread.standard_error() <= demand.standard_error;
-        if enough || spread.passes >= demand.passes.max(2) {
-            break;
-        }
-    }
-    let spread = &spreads[usize::from(!values.get("bits_per_dim").is_empty())];
-    let precision =
-        Precision { terms, probes: spread.passes, probe_standard_error: spread.standard_error(), bias_bound };
-    for (spread, name) in spreads.into_iter().zip(names).filter(|(spread, _)| !spread.means.is_empty()) {
-        values.set(name, spread.means);
-    }
-    Ok(Estimate { values, precision })
+    };
+    let (probes, probe_standard_error) = (likelihood.passes, likelihood.standard_error());
+    let precision = Precision { terms, probes, probe_standard_error, bias_bound };
+    let columns = spreads.into_iter().map(|(name, spread)| (name, spread.means)).collect();
+    Ok(Estimate { columns, precision })
 }
 
 /// Mean and spread of every sample over passes (Welford's recurrence).

@@ -166,7 +166,8 @@ fn rigorous_estimates_are_as_good_as_they_say() {
     let exact = block_on(ExactEvaluator::new(&mut network, SAMPLES)).unwrap();
     let data: Vec<f32> = x.data().iter().map(|&x| x as f32).collect();
     let exact = block_on(exact.run(&mut network, &data, SAMPLES)).unwrap();
-    let exact: Vec<f64> = exact.iter().map(|[prior, log_det]| model.density_loss(prior + log_det)).collect();
+    let bits = |log_prob: f64| 8.0 - log_prob / (std::f64::consts::LN_2 * model.input_len() as f64);
+    let exact: Vec<f64> = exact.iter().map(|[prior, log_det]| bits(prior + log_det)).collect();
     let width = data.len() / SAMPLES;
     // Batches of five: the last is not full.
     let batches = || {
@@ -180,11 +181,12 @@ fn rigorous_estimates_are_as_good_as_they_say() {
     let found = block_on(eval::estimate(&mut network, 5, batches, 3, demand)).unwrap();
     let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
     let precision = found.precision;
-    assert_eq!(found.values.get("loss").len(), SAMPLES);
+    let found = &found.columns["bits_per_dim"];
+    assert_eq!(found.len(), SAMPLES);
     assert!(precision.bias_bound <= demand.bias && precision.probe_standard_error <= demand.standard_error);
     let fewer = eval::bias_bound(&model, &eval::lipschitz_constants(&model), precision.terms - 1);
     assert!(fewer > demand.bias, "{} terms were enough", precision.terms - 1);
-    let off = (mean(found.values.get("loss")) - mean(&exact)).abs();
+    let off = (mean(found) - mean(&exact)).abs();
     let allowed = STANDARD_ERRORS * precision.probe_standard_error + precision.bias_bound;
     assert!(off <= allowed, "off by {off}, allowed {allowed}, {precision:?}");
     // A single pass of one term is visibly worse: the comparison can tell.
@@ -192,7 +194,7 @@ fn rigorous_estimates_are_as_good_as_they_say() {
     let crude = block_on(eval::Evaluator::new(&mut network, 5, Some(crude))).unwrap();
     let crude = block_on(crude.summarize(batches(), 3)).unwrap();
     assert!((crude.loss - mean(&exact)).abs() > allowed, "{} {}", crude.loss, mean(&exact));
-    let z = Array::new([1], vec![mean(found.values.get("loss"))]);
+    let z = Array::new([1], vec![mean(found)]);
     assert!(relative_error(&z, &Array::new([1], vec![mean(&exact)])) < 0.01);
 }
 

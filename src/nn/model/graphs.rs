@@ -30,8 +30,8 @@ impl Model {
         self.loss_graph_by(n, probes, self.training_log_det())
     }
 
-    /// The training loss with this log-determinant instead of the configured one. Without one the loss of a density is
-    /// that of the prior alone, of use only to tell what the log-determinant costs.
+    /// The training loss with this log-determinant instead of the configured one. Without one a density's part of the loss
+    /// is that of the prior alone, of use only to tell what the log-determinant costs.
     pub fn loss_graph_by(&self, n: usize, probes: Probes, log_det: Option<LogDet>) -> Graph {
         let mut build = Build::new(self, n);
         let x = build.input();
@@ -138,20 +138,18 @@ impl Model {
         Ok(build.finish())
     }
 
-    /// The density's part of the loss of a sample of this log-density in nats, as the graphs compute it.
-    pub fn density_loss(&self, log_prob: f64) -> f64 {
-        let config = self.config();
-        match (config.model.kind, self.bits_per_dim(log_prob)) {
-            (Kind::Hybrid, _) => -config.train.density_weight / self.input_len() as f64 * log_prob,
-            (_, Some(bits)) => bits,
-            (_, None) => -log_prob,
+    /// How much the loss of a sample changes with its log-density in nats.
+    pub(crate) fn loss_per_nat(&self) -> f64 {
+        match self.config().model.kind {
+            Kind::Hybrid => -self.config().train.density_weight / self.input_len() as f64,
+            _ => -1.0 / self.nats_per_unit(),
         }
     }
 
-    /// Bits per dimension of an image of this log-density in nats; none for vectors.
-    pub fn bits_per_dim(&self, log_prob: f64) -> Option<f64> {
-        let nats_per_bit = std::f64::consts::LN_2 * self.input_len() as f64;
-        self.config().model.kind.is_multiscale().then(|| f64::from(self.config().data.bits) - log_prob / nats_per_bit)
+    /// How many nats the unit is in which likelihoods are reported: a bit per dimension of images, a nat of vectors.
+    pub(crate) fn nats_per_unit(&self) -> f64 {
+        let bits = std::f64::consts::LN_2 * self.input_len() as f64;
+        if self.config().model.kind.is_multiscale() { bits } else { 1.0 }
     }
 
     /// Data-dependent initialisation of ActNorm from n samples, block after block; also advances the power iteration.

@@ -19,11 +19,11 @@ impl Model {
     pub fn trace_graph(&self, n: usize) -> Graph {
         let mut build = Build::new(self, n);
         let x = build.input();
-        let latent = build.forward(x, &Pass::evaluation(None, Probes::Keys)).latent;
+        let forward = build.forward(x, &Pass::evaluation(None, Probes::Keys));
         for (index, node) in build.block_inputs.clone().into_iter().enumerate() {
             build.g.output(block_input(index), node);
         }
-        let z = build.join(&latent);
+        let z = build.join(&forward.latent);
         let log_prior = build.log_prior(z);
         build.g.output("log_prior", log_prior);
         build.finish()
