@@ -17,6 +17,8 @@ pub mod data;
 pub mod demo;
 pub mod doctor;
 pub mod eval;
+mod images;
+pub mod interpolate;
 pub mod invert;
 mod model;
 pub mod output;
@@ -24,6 +26,7 @@ mod panics;
 pub mod progress;
 pub mod sample;
 pub mod signal;
+pub mod solver;
 mod table;
 pub mod train;
 
@@ -101,6 +104,8 @@ pub enum Command {
     Sample(sample::Args),
     /// Encode images, reconstruct them from their codes, and show both.
     Invert(invert::Args),
+    /// Draw the way from one image to another through the latent space.
+    Interpolate(interpolate::Args),
     /// Train a small model on built-in data and write a report with pictures.
     Demo(demo::Args),
     /// Time kernels and compare them with what the adapter can do at most.
@@ -119,6 +124,7 @@ impl Command {
             Self::Eval(args) => eval::run(args),
             Self::Sample(args) => sample::run(args),
             Self::Invert(args) => invert::run(args),
+            Self::Interpolate(args) => interpolate::run(args),
             Self::Demo(args) => demo::run(args),
             Self::Bench(args) => bench::run(args),
             Self::Data(args) => data::run(args),

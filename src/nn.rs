@@ -19,7 +19,7 @@ pub mod spectral;
 pub mod squeeze;
 
 pub use activation::Activation;
-pub use inverse::Stop;
+pub use inverse::{Solver, Stop};
 pub use logdet::LogDet;
 pub use model::{Evaluation, Model};
 pub use param::{Init, Param};

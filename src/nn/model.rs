@@ -41,6 +41,7 @@
 
 mod build;
 mod graphs;
+mod invert;
 mod layout;
 
 pub use graphs::Evaluation;

@@ -84,6 +84,13 @@ impl Branch {
     /// F(x) for x `[n, …]`.
     #[track_caller]
     pub fn forward(&self, g: &mut Graph, x: NodeId, operands: &[NodeId]) -> NodeId {
+        self.trace(g, x, operands).pop().expect("a branch has at least one layer")
+    }
+
+    /// What each member of the branch gives; the last is F(x).
+    #[track_caller]
+    pub fn trace(&self, g: &mut Graph, x: NodeId, operands: &[NodeId]) -> Vec<NodeId> {
+        let mut trace = Vec::with_capacity(self.members.len());
         let mut operands = operands.iter().copied();
         let mut take = || operands.next().expect("as many operands as Branch::operands names");
         let mut x = x;
@@ -104,8 +111,9 @@ impl Branch {
                     x = g.add(y, bias);
                 }
             }
+            trace.push(x);
         }
-        x
+        trace
     }
 
     /// Multiply-adds for one sample.
