@@ -99,49 +99,51 @@ fn median(values: &[f64]) -> f64 {
     sorted[sorted.len() / 2]
 }
 
+/// Algorithm 1 with this many iterations is what the accelerated solver is compared with.
+const PUBLISHED: f64 = 100.0;
+
 #[test]
 fn anderson_finds_the_solution_with_fewer_evaluations() {
+    const SAMPLES: usize = 8;
     for kind in [Kind::Density, Kind::Toy] {
         let (model, values) = model(kind, |_| {});
-        let values = values.clone().with("z", latent(&model, &values, 8));
-        let solved = |stop| fixture::run(&model.inverse_graph(8, stop), &values);
+        let values = values.clone().with("z", latent(&model, &values, SAMPLES));
+        let solved = |stop| fixture::run(&model.inverse_graph(SAMPLES, stop), &values);
         let truth = solved(TRUE);
-        let mean = |results: &Tensors| results.get("iterations").data().iter().sum::<f64>() / 8.0;
+        let mean = |results: &Tensors| results.get("iterations").data().iter().sum::<f64>() / SAMPLES as f64;
         for tolerance in [1e-4, 1e-8] {
             let [plain, fast] =
                 [Solver::Picard, Solver::Anderson].map(|solver| solved(Stop { solver, tolerance, limit: 100 }));
-            println!("{kind:?} {tolerance:.0e}: {} and {} evaluations", mean(&plain), mean(&fast));
-            assert!(fast.get("converged").data().iter().all(|&one| one == 1.0));
+            assert!(fast.get("converged").data().iter().all(|&one| one == 1.0), "{kind:?} {tolerance:.0e}");
             let error = distances(fast.get("x"), truth.get("x")).into_iter().fold(0.0, f64::max);
-            println!("{error:e}");
-            assert!(error < 100.0 * tolerance, "{kind:?}: {error:.1e}");
-            assert!(mean(&fast) <= mean(&plain), "{kind:?} {tolerance:.0e}");
+            // The tolerance is of an element in a block; errors of several elements and blocks add up.
+            assert!(error < 10.0 * tolerance, "{kind:?} {tolerance:.0e}: {error:.1e}");
+            let (few, many) = (mean(&fast), mean(&plain));
+            assert!(few <= many, "{kind:?} {tolerance:.0e}: {few} evaluations, without acceleration {many}");
+            let blocks = model.blocks().len() as f64;
+            assert!(6.0 * few < PUBLISHED * blocks, "{kind:?} {tolerance:.0e}: {few} evaluations in {blocks} blocks");
         }
     }
 }
 
 #[test]
-fn bounds() {
-    const SAMPLES: usize = 200;
-    for kind in [Kind::Density, Kind::Toy] {
+fn error_bounds_are_above_the_errors_and_not_far_above() {
+    for (kind, samples) in [(Kind::Density, 200), (Kind::Toy, 1000)] {
         let (model, values) = model(kind, |_| {});
-        let values = values.clone().with("z", latent(&model, &values, SAMPLES));
-        let truth = fixture::run(&model.inverse_graph(SAMPLES, TRUE), &values);
+        let values = values.clone().with("z", latent(&model, &values, samples));
+        let truth = fixture::run(&model.inverse_graph(samples, TRUE), &values);
+        let stops = [Stop::after(2), Stop::default(), Stop { solver: Solver::Anderson, ..Stop::default() }];
+        let graphs = stops.map(|stop| (stop, model.bounded_inverse_graph(samples, stop)));
         on_every_adapter(|gpu| {
-            for stop in [Stop::after(2), Stop::default(), Stop { solver: Solver::Anderson, ..Stop::default() }] {
-                let found = on(gpu, &model.bounded_inverse_graph(SAMPLES, stop), &values);
+            for (stop, graph) in &graphs {
+                let found = on(gpu, graph, &values);
                 let errors = distances(found.get("x"), truth.get("x"));
-                let ratios: Vec<f64> =
-                    found.get("error_bound").data().iter().zip(&errors).map(|(bound, error)| bound / error).collect();
-                let least = ratios.iter().copied().fold(f64::INFINITY, f64::min);
-                println!(
-                    "{kind:?} {stop:?}: evaluations {} error {:.2e} ratio least {least:.2} median {:.2} max {:.1} converged {}",
-                    median(found.get("iterations").data()),
-                    median(&errors),
-                    median(&ratios),
-                    ratios.iter().copied().fold(0.0, f64::max),
-                    found.get("converged").data().iter().sum::<f64>()
-                );
+                let bounds = found.get("error_bound").data();
+                let mut ratios: Vec<f64> = bounds.iter().zip(&errors).map(|(bound, error)| bound / error).collect();
+                ratios.sort_by(f64::total_cmp);
+                let (least, median) = (ratios[0], ratios[samples / 2]);
+                assert!(least >= 1.0, "{kind:?} {stop:?}: a bound is {least} times the error");
+                assert!(median <= 10.0, "{kind:?} {stop:?}: bounds are {median} times the error");
             }
         });
     }

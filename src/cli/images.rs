@@ -11,6 +11,7 @@ use crate::picture::{Fit, Picture};
 
 /// Flags that say what becomes of pictures of another size.
 #[derive(Clone, Copy, Debug, clap::Args)]
+#[group(skip)]
 pub struct Args {
     /// Stretch or shrink images of another size than the model's, instead of refusing them.
     #[arg(long, conflicts_with = "crop")]

@@ -16,6 +16,7 @@ pub enum Name {
 
 /// Flags that say how each residual block is inverted.
 #[derive(Clone, Copy, Debug, clap::Args)]
+#[group(skip)]
 pub struct Args {
     /// How the equation of a residual block is solved.
     #[arg(long, value_name = "NAME", value_enum, default_value = "picard")]
