@@ -17,7 +17,9 @@ pub mod data;
 pub mod demo;
 pub mod doctor;
 pub mod eval;
+mod images;
 pub mod inspect;
+pub mod interpolate;
 pub mod invert;
 mod model;
 pub mod output;
@@ -25,6 +27,7 @@ mod panics;
 pub mod progress;
 pub mod sample;
 pub mod signal;
+pub mod solver;
 mod table;
 pub mod train;
 pub mod verify;
@@ -107,6 +110,8 @@ pub enum Command {
     Inspect(inspect::Args),
     /// Verify a model file: hash, certificate, round trip.
     Verify(verify::Args),
+    /// Draw the way from one image to another through the latent space.
+    Interpolate(interpolate::Args),
     /// Train a small model on built-in data and write a report with pictures.
     Demo(demo::Args),
     /// Time kernels and compare them with what the adapter can do at most.
@@ -127,6 +132,7 @@ impl Command {
             Self::Invert(args) => invert::run(args),
             Self::Inspect(args) => inspect::run(args),
             Self::Verify(args) => verify::run(args),
+            Self::Interpolate(args) => interpolate::run(args),
             Self::Demo(args) => demo::run(args),
             Self::Bench(args) => bench::run(args),
             Self::Data(args) => data::run(args),

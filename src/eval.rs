@@ -2,9 +2,11 @@
 
 mod determinant;
 mod exact;
+mod inverter;
 mod rigorous;
 
 pub use exact::{ExactEvaluator, LIMIT};
+pub use inverter::{Inverted, Inverter};
 pub use rigorous::{Demand, Estimate, Precision, bias_bound, estimate, lipschitz_constants, terms_for};
 
 use std::collections::BTreeMap;
@@ -13,7 +15,7 @@ use serde::Serialize;
 
 use crate::error::Result;
 use crate::network::{self, Network, Task};
-use crate::nn::{Evaluation, LogDet, Probes, Stop};
+use crate::nn::{Evaluation, LogDet, Probes};
 
 /// Mean results over a data set.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -150,79 +152,5 @@ impl Summary {
             log_prob: column("log_prob"),
             precision: None,
         }
-    }
-}
-
-/// Inputs rebuilt from latent numbers, and how well the fixed-point iterations went for each sample.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Inverted {
-    /// The inputs, row-major.
-    pub x: Vec<f32>,
-    /// Iterations, summed over blocks.
-    pub iterations: Vec<f32>,
-    /// The last iteration's largest change of an element, the largest over blocks.
-    pub residual: Vec<f32>,
-    /// Whether every block converged.
-    pub converged: Vec<bool>,
-}
-
-/// The inverse of a network, bound for batches of one size: from latent numbers, or from noise of its own.
-pub struct Inverter {
-    task: Task,
-}
-
-impl Inverter {
-    /// Binds the inversion of `n` latent vectors.
-    ///
-    /// # Errors
-    /// [`Error::Gpu`](crate::error::Error::Gpu) if the device has no room.
-    pub async fn new(network: &mut Network, n: usize, stop: Stop) -> Result<Self> {
-        let graph = network.model().inverse_graph(n, stop);
-        Ok(Self { task: network.task("inverse", &graph).await? })
-    }
-
-    /// Binds sampling of `n` inputs.
-    ///
-    /// # Errors
-    /// [`Error::Config`](crate::error::Error::Config) for a model without a density, otherwise as [`Inverter::new`].
-    pub async fn sampler(network: &mut Network, n: usize, stop: Stop) -> Result<Self> {
-        if !network.model().config().model.kind.has_density() {
-            return Err(network::unsupported(network.model(), "sampling"));
-        }
-        let graph = network.model().sample_graph(n, stop);
-        Ok(Self { task: network.task("sample", &graph).await? })
-    }
-
-    /// Inverts latent numbers, row-major.
-    ///
-    /// # Errors
-    /// [`Error::Gpu`](crate::error::Error::Gpu) if the device failed.
-    pub async fn invert(&self, z: &[f32]) -> Result<Inverted> {
-        self.task.write("z", z);
-        self.finish().await
-    }
-
-    /// Draws samples; `draw` tells draws with one seed apart.
-    ///
-    /// # Errors
-    /// [`Error::Gpu`](crate::error::Error::Gpu) if the device failed.
-    pub async fn sample(&self, seed: u64, draw: u32, temperature: f32) -> Result<Inverted> {
-        self.task.write("keys", &network::keys(seed, draw, 1));
-        self.task.write("temperature", &[temperature]);
-        self.finish().await
-    }
-
-    async fn finish(&self) -> Result<Inverted> {
-        self.task.run();
-        let x = self.task.start_read("x");
-        let iterations = self.task.start_read("iterations");
-        let residual = self.task.start_read("residual");
-        let converged = self.task.read("converged").await?;
-        Ok(Inverted {
-            x: x.await?,
-            iterations: iterations.await?,
-            residual: residual.await?,
-            converged: converged.into_iter().map(|flag| flag > 0.0).collect(),
-        })
     }
 }

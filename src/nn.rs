@@ -24,7 +24,7 @@ mod stack;
 
 pub use activation::Activation;
 pub use certificate::{Certificate, certify};
-pub use inverse::Stop;
+pub use inverse::{Solver, Stop};
 pub use logdet::LogDet;
 pub use model::{Evaluation, Model};
 pub use param::{Init, Param};

@@ -91,6 +91,12 @@ impl Picture {
     /// obeyed. A file that is missing, damaged, of another format, or with [`Fit::Exact`] of another size, is an
     /// [`Error::Data`] (or [`Error::Io`] where it cannot be opened).
     pub fn load(path: &Path, shape: [usize; 3], fit: Fit) -> Result<Self> {
+        Ok(Self::load_noting(path, shape, fit)?.0)
+    }
+
+    /// The same, and what had to be done to the file's picture, for people: `640 × 480 pixels resized to 28 × 28, colours
+    /// made grey`. Nothing where it is what the file holds.
+    pub fn load_noting(path: &Path, shape: [usize; 3], fit: Fit) -> Result<(Self, Option<String>)> {
         let file = std::fs::File::open(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
         Self::read(std::io::BufReader::new(file), shape, fit)
             .map_err(|problem| Error::Data { path: path.to_owned(), problem })
@@ -101,7 +107,11 @@ impl Picture {
         save_rgb(path, &self.to_rgb())
     }
 
-    fn read(input: impl BufRead + Seek, [channels, height, width]: [usize; 3], fit: Fit) -> Result<Self, String> {
+    fn read(
+        input: impl BufRead + Seek,
+        [channels, height, width]: [usize; 3],
+        fit: Fit,
+    ) -> Result<(Self, Option<String>), String> {
         if channels != 1 && channels != 3 {
             return Err(format!("the model wants {channels} channels; a picture has 1 or 3"));
         }
@@ -139,12 +149,23 @@ impl Picture {
         if fit == Fit::Exact && found != wanted {
             let ((a, b), (c, d)) = (found, wanted);
             return Err(format!(
-                "{a} × {b} pixels, the model wants {c} × {d}; ask for resizing or cropping, or convert it"
+                "{a} × {b} pixels, the model wants {c} × {d}; ask for it with --resize or --crop, or convert the file"
             ));
         }
         let mut image = DynamicImage::from_decoder(decoder).map_err(damaged)?;
         image.apply_orientation(orientation);
-        Ok(Self::from_image(&fitted(image, wanted, fit), channels))
+        let mut changes = Vec::new();
+        if found != wanted {
+            let how = if fit == Fit::Crop { "cropped and resized" } else { "resized" };
+            changes.push(format!("{} × {} pixels {how} to {width} × {height}", found.0, found.1));
+        }
+        match (image.color().has_color(), channels) {
+            (true, 1) => changes.push(String::from("colours made grey")),
+            (false, 3) => changes.push(String::from("grey taken as colour")),
+            _ => {}
+        }
+        let picture = Self::from_image(&fitted(image, wanted, fit), channels);
+        Ok((picture, (!changes.is_empty()).then(|| changes.join(", "))))
     }
 
     /// `image`, laid on white, in `channels` channels.
@@ -253,6 +274,10 @@ mod tests {
         assert!(cropped.data().iter().all(|&v| v == 0.5), "{:?}", cropped.data());
         let resized = Picture::load(&path, [1, 5, 5], Fit::Resize).expect("resized");
         assert_eq!((resized.data()[0], resized.data()[2] > 0.3), (-0.5, true));
+        let note = |shape, fit| Picture::load_noting(&path, shape, fit).expect("loaded").1;
+        let said = note([1, 5, 5], Fit::Crop).expect("changes");
+        assert_eq!(said, "40 × 10 pixels cropped and resized to 5 × 5, colours made grey");
+        assert_eq!(note([3, 10, 40], Fit::Exact), None);
         let exact = problem("x.png", &bytes, [1, 5, 5], Fit::Exact);
         assert!(exact.contains("40 × 10") && exact.contains("5 × 5"), "{exact}");
     }

@@ -42,7 +42,8 @@ fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error} in {text}"))
 }
 
-const COMMANDS: [&str; 9] = ["adapters", "train", "eval", "sample", "invert", "demo", "bench", "data", "doctor"];
+const COMMANDS: [&str; 10] =
+    ["adapters", "train", "eval", "sample", "invert", "interpolate", "demo", "bench", "data", "doctor"];
 
 #[test]
 fn help_lists_commands_and_exit_codes() {

@@ -179,7 +179,7 @@ fn inversion_undoes_the_map_and_stops_by_itself() {
     let x = normal([6, 2], 7);
     let values = values.with("x", x.clone());
     let z = run(&model.eval_graph(6, &Evaluation::default()).unwrap(), &values).get("z").clone();
-    let stop = Stop { tolerance: 1e-10, limit: 500 };
+    let stop = Stop { tolerance: 1e-10, limit: 500, ..Stop::default() };
     let results = run(&model.inverse_graph(6, stop), &values.clone().with("z", z.clone()));
     assert_close("x", results.get("x"), &x, SAME);
     for sample in 0..6 {
@@ -194,7 +194,7 @@ fn inversion_undoes_the_map_and_stops_by_itself() {
     assert_eq!(alone.get("x").data(), &results.get("x").data()[..2]);
     assert_eq!(alone.get("iterations").data()[0], results.get("iterations").data()[0]);
     // Too few iterations are reported as such.
-    let hasty = run(&model.inverse_graph(6, Stop { tolerance: 1e-10, limit: 2 }), &values.with("z", z));
+    let hasty = run(&model.inverse_graph(6, Stop { limit: 2, ..stop }), &values.with("z", z));
     assert!(hasty.get("converged").data().iter().all(|&converged| converged == 0.0));
     assert!(hasty.get("iterations").data().iter().all(|&iterations| iterations == 6.0));
 }
@@ -209,7 +209,7 @@ fn a_diverging_inversion_is_not_called_converged() {
         }
     }
     let values = values.with("z", normal([3, 2], 8));
-    let results = run(&model.inverse_graph(3, Stop { tolerance: 1e-6, limit: 400 }), &values);
+    let results = run(&model.inverse_graph(3, Stop { limit: 400, ..Stop::default() }), &values);
     assert!(results.get("converged").data().iter().all(|&converged| converged == 0.0));
 }
 
@@ -296,7 +296,7 @@ fn samples_are_the_inverse_of_their_latents() {
     let mut keys = Array::full(&Shape::from([1, 64]), 0.0);
     keys.data_mut()[0] = 9.0;
     let values = values.with("keys", keys).with("temperature", Array::new([0; 0], vec![0.8]));
-    let results = run(&model.sample_graph(5, Stop { tolerance: 1e-10, limit: 500 }), &values);
+    let results = run(&model.sample_graph(5, Stop { tolerance: 1e-10, limit: 500, ..Stop::default() }), &values);
     let back = values.with("x", results.get("x").clone());
     let z = run(&model.eval_graph(5, &Evaluation::default()).unwrap(), &back);
     assert_close("z", z.get("z"), results.get("z"), SAME);

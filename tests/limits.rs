@@ -132,7 +132,7 @@ fn models_have_the_same_gradients_in_chunks() {
 #[test]
 fn an_inversion_gives_the_same_bits_in_chunks() {
     let model = model(Kind::Density);
-    let graph = model.inverse_graph(BATCH, Stop { tolerance: 1e-4, limit: 12 });
+    let graph = model.inverse_graph(BATCH, Stop { tolerance: 1e-4, limit: 12, ..Stop::default() });
     on_every_adapter(|gpu| {
         let whole = run(gpu, &Limits::default(), &model, &graph);
         for bytes in [16 << 10, 64 << 10] {

@@ -188,7 +188,7 @@ fn log_determinants_by_series_and_exactly() {
 
 #[test]
 fn inverses_give_back_what_went_in_and_say_how_well() {
-    let stop = Stop { tolerance: 1e-6, limit: 100 };
+    let stop = Stop::default();
     let cases = [Kind::Density, Kind::Toy].map(|kind| {
         let (model, values) = model(kind);
         let inputs = inputs(&model, &values, None);

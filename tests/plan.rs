@@ -81,7 +81,7 @@ fn programs_of_a_block() {
     let density = block(Kind::Density);
     let programs = [
         ("block_gradient", density.gradient_graph(2, Probes::Keys)),
-        ("block_inverse", density.inverse_graph(2, Stop { tolerance: 1e-6, limit: 20 })),
+        ("block_inverse", density.inverse_graph(2, Stop { limit: 20, ..Stop::default() })),
         ("block_classifier", block(Kind::Classifier).gradient_graph(2, Probes::Keys)),
     ];
     for (name, graph) in programs {

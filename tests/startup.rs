@@ -101,7 +101,7 @@ fn training_a_density_compiles_the_same_whatever_its_depth() {
 
 #[test]
 fn inverting_and_initialising_compile_the_same_whatever_the_depth() {
-    let stop = Stop { tolerance: 1e-6, limit: 50 };
+    let stop = Stop { limit: 50, ..Stop::default() };
     assert_depth_is_free("inverse", |blocks| model(Kind::Density, blocks).inverse_graph(16, stop));
     assert_depth_is_free("initialise", |blocks| model(Kind::Classifier, blocks).init_graph(64));
     let [shallow, deep] =

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::eval::{Evaluator, Inverter};
 use crate::gpu::block_on;
 use crate::network::Network;
-use crate::nn::Stop;
+use crate::nn::{Solver, Stop};
 use crate::picture::{Picture, save_rgb};
 use crate::report::density::cell_centres;
 use crate::report::{Axis, Chart, DensityPanels, ImageGrid, Metrics, Report, Section, Series, Table, brief, grid};
@@ -46,6 +46,9 @@ pub fn run(args: &Args) -> Result<Outcome> {
     std::fs::create_dir_all(&args.out).map_err(|source| Error::Io { path: args.out.clone(), source })?;
     block_on(Demo { args, started: Instant::now() }.go())
 }
+
+/// How samples are drawn: well below one grey level of 1/256.
+const STOP: Stop = Stop { solver: Solver::Picard, tolerance: 1e-5, limit: 100 };
 
 /// The parts of the demonstration: name of the folder, preset, and what is changed so that it takes minutes.
 const PARTS: [Part; 4] = [
@@ -242,7 +245,7 @@ impl Demo<'_> {
             let mut grid = ImageGrid::new().row("original", pictures(&x));
             let mut points = Vec::new();
             for count in ITERATIONS {
-                let inverter = Inverter::new(&mut part.network, IMAGES, Stop { tolerance: 0.0, limit: count }).await?;
+                let inverter = Inverter::new(&mut part.network, IMAGES, Stop::after(count)).await?;
                 let back = inverter.invert(&z).await?;
                 let errors: Vec<f64> = x
                     .chunks_exact(c * h * w)
@@ -284,7 +287,7 @@ impl Demo<'_> {
         }
         // The map covers [-4, 4]², cell by cell.
         let integral = density.iter().sum::<f64>() * (8.0 / SIDE as f64).powi(2);
-        let sampler = Inverter::sampler(&mut toy.network, POINTS, Stop { tolerance: 1e-5, limit: 100 }).await?;
+        let sampler = Inverter::sampler(&mut toy.network, POINTS, STOP).await?;
         let points = |data: &[f32]| data.chunks_exact(2).map(|p| [p[0], p[1]]).collect::<Vec<_>>();
         let samples = points(&sampler.sample(0, 0, 1.0).await?.x);
         let source = Source::open(&toy.config, None, Split::Test)?;
@@ -311,8 +314,7 @@ impl Demo<'_> {
 
     async fn garments(&self, density: &mut Trained) -> Result<Section> {
         let &[c, h, w] = density.config.model.input.as_slice() else { unreachable!("the preset is of images") };
-        let stop = Stop { tolerance: 1e-5, limit: 100 };
-        let sampler = Inverter::sampler(&mut density.network, GARMENTS, stop).await?;
+        let sampler = Inverter::sampler(&mut density.network, GARMENTS, STOP).await?;
         let drawn = sampler.sample(0, 0, 0.8).await?;
         let pictures: Vec<Picture> =
             drawn.x.chunks_exact(c * h * w).map(|image| Picture::new([c, h, w], image.to_vec())).collect();

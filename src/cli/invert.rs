@@ -2,28 +2,32 @@
 
 use std::path::PathBuf;
 
-use super::{Outcome, model, output};
-use crate::config::Config;
-use crate::data::Split;
-use crate::data::source::Source;
-use crate::error::{Error, Result};
-use crate::eval::{Evaluator, Inverter};
+use serde::Serialize;
+
+use super::{Outcome, images, model, output, solver};
+use crate::error::Result;
+use crate::eval::{Evaluator, Inverted, Inverter};
 use crate::gpu::block_on;
-use crate::nn::Stop;
-use crate::picture::{Fit, Picture};
+use crate::network::Network;
+use crate::picture::Picture;
 use crate::report::{ImageGrid, brief};
 
 /// More samples than this are inverted and reported, but not drawn.
 const MOST_DRAWN: usize = 16;
 
+/// Samples inverted at a time.
+pub(super) const BATCH: usize = 64;
+
 const EXAMPLES: &str = "\
 Examples:
   iresnet invert model.safetensors --input a.png b.png --output recon.png
-  iresnet invert model.safetensors --input a.png --output recon.png --iterations 10
+  iresnet invert model.safetensors --input photo.jpg --crop --output recon.png
+  iresnet invert model.safetensors --test 64 --solver anderson --output recon.png
+  iresnet invert model.safetensors --test 8 --iterations 10 --tolerance 0 --output recon.png
 
-  iresnet invert model.safetensors --test 64 --output recon.png
-
-The picture shows each input beside its reconstruction; the largest error of each is printed.";
+The picture shows each input beside its reconstruction. Of each image the distance from its reconstruction is printed,
+the bound that the solver gives for it without knowing the original, the largest error of a pixel, and how many times
+residual branches were evaluated, over all blocks.";
 
 /// Encode images, reconstruct them from their codes by fixed-point iteration, and show both.
 #[derive(Debug, clap::Args)]
@@ -41,31 +45,62 @@ pub struct Args {
     #[arg(long, value_name = "N", conflicts_with = "input")]
     pub test: Option<usize>,
 
-    /// Resize images of another size to the model's, instead of refusing them.
-    #[arg(long)]
-    pub resize: bool,
+    /// What becomes of images of another size.
+    #[command(flatten)]
+    pub images: images::Args,
 
     /// Picture to write.
     #[arg(short, long, value_name = "PNG")]
     pub output: PathBuf,
 
-    /// Most iterations for one residual block.
-    #[arg(long, value_name = "N", default_value_t = 100)]
-    pub iterations: u32,
-
-    /// A block is done when its iterate moves less than this.
-    #[arg(long, value_name = "T", default_value_t = 1e-6)]
-    pub tolerance: f64,
+    /// How blocks are inverted.
+    #[command(flatten)]
+    pub solver: solver::Args,
 
     /// Adapter, as `iresnet adapters` names it. By default the best one.
     #[arg(long, value_name = "ID")]
     pub adapter: Option<String>,
+
+    /// Print one JSON object for each image.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What is said of one image.
+#[derive(Debug, Serialize)]
+struct Line<'a> {
+    name: &'a str,
+    /// Euclidean distance between original and reconstruction.
+    error: f64,
+    /// Upper bound of it; none where the branches do not contract.
+    error_bound: Option<f32>,
+    /// Largest difference of a pixel.
+    largest_error: f32,
+    iterations: f32,
+    residual: f32,
+    converged: bool,
+}
+
+impl std::fmt::Display for Line<'_> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let bound = self.error_bound.map_or("none".into(), |bound| format!("{bound:.1e}"));
+        write!(
+            out,
+            "{}: error {:.1e} (bound {bound}), largest of a pixel {:.1e}, {} evaluations{}",
+            self.name,
+            self.error,
+            self.largest_error,
+            self.iterations,
+            if self.converged { "" } else { ", NOT converged" }
+        )
+    }
 }
 
 /// Inverts.
 ///
 /// # Errors
-/// Of model file, pictures and adapter; [`Error::Io`] where the picture cannot be written.
+/// Of model file, pictures and adapter; [`Error::Io`](crate::error::Error::Io) where the picture cannot be written;
+/// [`Error::Verification`](crate::error::Error::Verification) with `--strict`, after everything is written.
 pub fn run(args: &Args) -> Result<Outcome> {
     block_on(invert(args))?;
     Ok(Outcome::Done)
@@ -73,57 +108,70 @@ pub fn run(args: &Args) -> Result<Outcome> {
 
 async fn invert(args: &Args) -> Result<()> {
     let (mut network, config) = model::open(&args.model, args.adapter.as_deref()).await?;
-    let &[c, h, w] = config.model.input.as_slice() else {
-        let problem = "invert takes a model of images; this one models points";
-        return Err(Error::Model { path: args.model.clone(), problem: problem.into() });
-    };
-    let (names, x) = inputs(args, &config, [c, h, w])?;
-    let n = names.len();
-    let evaluator = Evaluator::new(&mut network, n, None).await?;
-    evaluator.run(&x, &vec![0; n], 0, 0);
-    let z = evaluator.read("z").await?;
-    let stop = Stop { tolerance: args.tolerance, limit: args.iterations };
-    let inverted = Inverter::new(&mut network, n, stop).await?.invert(&z).await?;
-
-    let len = c * h * w;
-    let picture = |data: &[f32], sample: usize| Picture::new([c, h, w], data[sample * len..][..len].to_vec());
-    let (mut originals, mut rebuilt, mut captions) = (Vec::new(), Vec::new(), Vec::new());
-    let mut worst = 0.0f32;
-    for (sample, name) in names.iter().enumerate() {
-        let pairs = x[sample * len..][..len].iter().zip(&inverted.x[sample * len..][..len]);
-        let error = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        worst = worst.max(error);
-        output::print(&format!(
-            "{name}: largest error {error:.2e}, {} iterations over all blocks, last change {:.1e}{}",
-            inverted.iterations[sample],
-            inverted.residual[sample],
-            if inverted.converged[sample] { "" } else { ", NOT converged" }
-        ));
-        if sample < MOST_DRAWN {
-            originals.push(picture(&x, sample));
-            rebuilt.push(picture(&inverted.x, sample));
-            captions.push(brief(f64::from(error)));
+    let shape = images::shape(&config, &args.model)?;
+    let (names, x) = match args.test {
+        Some(count) => images::first_of_test(&config, count)?,
+        None => {
+            let files: Result<Vec<Vec<f32>>> = args.input.iter().map(|path| args.images.load(path, shape)).collect();
+            (args.input.iter().map(|path| path.display().to_string()).collect(), files?.concat())
         }
+    };
+    let z = encode(&mut network, &x, names.len()).await?;
+    let batch = names.len().min(BATCH);
+    let inverted = Inverter::bounded(&mut network, batch, args.solver.stop()).await?.invert(&z).await?;
+
+    let lines = lines(&names, &x, &inverted);
+    for line in &lines {
+        if args.json { output::print_json(line) } else { output::print(&line.to_string()) }
     }
-    let drawn = ImageGrid::new().row("original", originals).captioned_row("inverted", rebuilt, captions);
-    drawn.write(&args.output)?;
-    let converged = inverted.converged.iter().filter(|&&converged| converged).count();
-    output::print(&format!("{}: {converged} of {n} converged, largest error {worst:.2e}", args.output.display()));
-    Ok(())
+    let len = shape.iter().product();
+    let pictures = |data: &[f32]| -> Vec<Picture> {
+        data.chunks_exact(len).take(MOST_DRAWN).map(|pixels| Picture::new(shape, pixels.to_vec())).collect()
+    };
+    let captions = lines.iter().take(MOST_DRAWN).map(|line| brief(f64::from(line.largest_error))).collect();
+    let drawn = ImageGrid::new().row("original", pictures(&x));
+    drawn.captioned_row("inverted", pictures(&inverted.x), captions).write(&args.output)?;
+    let (count, converged) = (names.len(), names.len() - inverted.unconverged());
+    let worst = lines.iter().map(|line| line.error).fold(0.0, f64::max);
+    let summary = format!("{}: {converged} of {count} converged, error at most {worst:.1e}", args.output.display());
+    if args.json {
+        output::note(&summary);
+    } else {
+        output::print(&summary);
+    }
+    args.solver.judge(&inverted)
 }
 
-/// Names and pixels of what is to be inverted.
-fn inputs(args: &Args, config: &Config, shape: [usize; 3]) -> Result<(Vec<String>, Vec<f32>)> {
-    if let Some(count) = args.test {
-        let source = Source::open(config, None, Split::Test)?;
-        let count = count.clamp(1, source.dataset().len());
-        let indices: Vec<u32> = (0..count as u32).collect();
-        let names = indices.iter().map(|index| format!("test image {index}")).collect();
-        return Ok((names, source.at(&indices).x.into_data()));
+/// Latent numbers of `count` images.
+async fn encode(network: &mut Network, x: &[f32], count: usize) -> Result<Vec<f32>> {
+    let (batch, width) = (count.min(BATCH), x.len() / count);
+    let evaluator = Evaluator::new(network, batch, None).await?;
+    let mut z = Vec::new();
+    for part in x.chunks(batch * width) {
+        let mut filled = part.to_vec();
+        filled.resize(batch * width, 0.0);
+        evaluator.run(&filled, &vec![0; batch], 0, 0);
+        let codes = evaluator.read("z").await?;
+        z.extend_from_slice(&codes[..codes.len() / batch * (part.len() / width)]);
     }
-    let mut x = Vec::new();
-    for path in &args.input {
-        x.extend(Picture::load(path, shape, if args.resize { Fit::Resize } else { Fit::Exact })?.into_data());
-    }
-    Ok((args.input.iter().map(|path| path.display().to_string()).collect(), x))
+    Ok(z)
+}
+
+fn lines<'a>(names: &'a [String], x: &[f32], inverted: &Inverted) -> Vec<Line<'a>> {
+    let width = x.len() / names.len();
+    let samples = x.chunks_exact(width).zip(inverted.x.chunks_exact(width)).enumerate();
+    let line = |(sample, (x, back)): (usize, (&[f32], &[f32]))| {
+        let differences = || x.iter().zip(back).map(|(a, b)| (a - b).abs());
+        let bound = inverted.error_bound[sample];
+        Line {
+            name: &names[sample],
+            error: differences().map(|by| f64::from(by).powi(2)).sum::<f64>().sqrt(),
+            error_bound: bound.is_finite().then_some(bound),
+            largest_error: differences().fold(0.0, |largest, by| if by.is_nan() { by } else { largest.max(by) }),
+            iterations: inverted.iterations[sample],
+            residual: inverted.residual[sample],
+            converged: inverted.converged[sample],
+        }
+    };
+    samples.map(line).collect()
 }

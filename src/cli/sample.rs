@@ -2,17 +2,13 @@
 
 use std::path::PathBuf;
 
-use super::{Outcome, model, output};
+use super::{Outcome, model, output, solver};
 use crate::config::Kind;
 use crate::error::{Error, Result};
 use crate::eval::Inverter;
 use crate::gpu::block_on;
-use crate::nn::Stop;
 use crate::picture::{Picture, save_rgb};
 use crate::report::{DensityPanels, grid};
-
-/// When the fixed-point iteration of a block has arrived: well below one grey level of 1/256.
-const STOP: Stop = Stop { tolerance: 1e-5, limit: 100 };
 
 const EXAMPLES: &str = "\
 Examples:
@@ -43,6 +39,10 @@ pub struct Args {
     #[arg(short, long, value_name = "PNG")]
     pub output: PathBuf,
 
+    /// How blocks are inverted.
+    #[command(flatten)]
+    pub solver: solver::Args,
+
     /// Adapter, as `iresnet adapters` names it. By default the best one.
     #[arg(long, value_name = "ID")]
     pub adapter: Option<String>,
@@ -65,7 +65,7 @@ async fn sample(args: &Args) -> Result<()> {
         return Err(Error::Model { path: args.model.clone(), problem: problem.into() });
     }
     let count = args.count.max(1);
-    let sampler = Inverter::sampler(&mut network, count, STOP).await?;
+    let sampler = Inverter::sampler(&mut network, count, args.solver.stop()).await?;
     let drawn = sampler.sample(args.seed, 0, args.temperature as f32).await?;
     match config.model.input.as_slice() {
         &[c, h, w] => {
@@ -79,7 +79,7 @@ async fn sample(args: &Args) -> Result<()> {
             DensityPanels::new().scatter(format!("{count} samples"), points).write(&args.output)?;
         }
     }
-    let converged = drawn.converged.iter().filter(|&&converged| converged).count();
+    let converged = count - drawn.unconverged();
     output::print(&format!("{}: {count} samples, {converged} with every block converged", args.output.display()));
-    Ok(())
+    args.solver.judge(&drawn)
 }

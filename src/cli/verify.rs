@@ -238,7 +238,7 @@ async fn round_trip(args: &Args, gpu: &Gpu, checkpoint: Checkpoint) -> Result<Ro
     let evaluator = Evaluator::new(&mut network, samples, None).await?;
     evaluator.run(&x, &vec![0; samples], 0, 0);
     let z = evaluator.read("z").await?;
-    let stop = Stop { tolerance: SETTLED, limit: args.iterations };
+    let stop = Stop { tolerance: SETTLED, limit: args.iterations, ..Stop::default() };
     let inverted = Inverter::new(&mut network, samples, stop).await?.invert(&z).await?;
     let errors = x.iter().zip(&inverted.x).map(|(a, b)| f64::from((a - b).abs()));
     // Not with `f64::max`, which passes over what is not a number.

@@ -1,96 +1,133 @@
-//! Inversion of a residual block by fixed-point iteration (paper, algorithm 1).
+//! Inversion of a residual block: x with x + F(x) = y.
 //!
-//! x₀ = y, xₖ₊₁ = y - F(xₖ) converges at the rate Lip(F), from any start. Each sample stops for itself as soon as its
-//! largest change max |xₖ₊₁ - xₖ| is at most the tolerance; it is then frozen, so its result does not depend on which
-//! other samples share the batch. The iteration ends when every sample has stopped or the limit is reached, without the
-//! host looking.
+//! Two solvers ([`Solver`]): the fixed-point iteration of the paper ([`picard`]), and the same with Anderson
+//! acceleration ([`anderson`]). Each sample stops for itself as soon as its largest change max |xₖ₊₁ - xₖ| is at most
+//! the tolerance; it is then frozen, so its result does not depend on which other samples share the batch. The iteration
+//! ends when every sample has stopped or the limit is reached, without the host looking.
+
+mod anderson;
+pub mod error;
+mod picard;
 
 use crate::graph::{Function, FunctionRef, Graph, NodeId};
 
 use super::actnorm;
 use super::residual::BlockFunction;
 
-/// When an inversion stops.
+/// How the equation of a block is solved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Solver {
+    /// x₀ = y, xₖ₊₁ = y - F(xₖ): algorithm 1 of the paper.
+    #[default]
+    Picard,
+    /// Anderson acceleration of it: the next iterate is combined from the last few so that the residual becomes least.
+    Anderson,
+}
+
+/// How a block is inverted, and when that ends.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Stop {
-    /// Largest change of an element that counts as converged. Zero runs until nothing changes or the limit is reached:
-    /// the published algorithm with a fixed number of iterations.
+    /// The solver.
+    pub solver: Solver,
+    /// Largest change of an element that counts as converged. A sample whose changes are at the level of rounding and no
+    /// longer fall has converged as well, as it is as good as it gets. With zero, [`Picard`](Solver::Picard) goes on until
+    /// nothing changes or the limit is reached.
     pub tolerance: f64,
-    /// Most iterations of one block.
+    /// Most evaluations of F for one block.
     pub limit: u32,
+}
+
+impl Stop {
+    /// The published algorithm with a fixed number of iterations.
+    pub fn after(iterations: u32) -> Self {
+        Self { solver: Solver::Picard, tolerance: 0.0, limit: iterations }
+    }
 }
 
 impl Default for Stop {
     fn default() -> Self {
-        Self { tolerance: 1e-6, limit: 100 }
+        Self { solver: Solver::Picard, tolerance: 1e-6, limit: 100 }
     }
 }
 
-/// Stands for the residual of a sample whose iteration has left the numbers: larger than any tolerance.
-const DIVERGED: f64 = 1e30;
+/// Stands for the residual of a sample whose iteration has left the numbers, and for an error without bound: larger than
+/// any tolerance.
+pub(crate) const DIVERGED: f64 = 1e30;
+
+/// Changes below this, relative to the largest element of y, may be due to rounding: eight units in the last place of
+/// f32.
+const ROUNDING_LEVEL: f64 = 8.0 / 8_388_608.0;
 
 impl BlockFunction {
     /// The inverse of the block: (y, \[log_scale, shift\], branch operands…) → (x, iterations `[n]`, residual `[n]`,
-    /// converged `[n]`), where the residual is the last change and converged is 1 or 0.
+    /// converged `[n]`), where iterations counts evaluations of F, the residual is the last change and converged is 1 or
+    /// 0.
     pub fn inverse(&self, stop: Stop) -> FunctionRef {
-        let body = self.round(stop);
         let mut g = Graph::new();
         let y = g.input("y", self.input_shape());
         let channels = self.branch.input[0];
         let scale_and_shift = self.actnorm.then(|| (g.input("log_scale", [channels]), g.input("shift", [channels])));
-        let operands: Vec<NodeId> =
-            self.branch.operands().into_iter().map(|(name, shape)| g.input(name, shape)).collect();
-        let zeros = g.constant(0.0, [self.batch]);
-        let residual = g.constant(DIVERGED, [self.batch]);
-        let mut arguments = vec![y, zeros, residual, y];
-        arguments.extend(operands);
-        let state = g.iterate(&body, 3, stop.limit, &arguments);
-        let a = state[0];
-        let x = match scale_and_shift {
-            Some((log_scale, shift)) => actnorm::inverse(&mut g, a, log_scale, shift),
-            None => a,
+        let operands = self.operand_inputs(&mut g);
+        let solved = match stop.solver {
+            Solver::Picard => self.picard(&mut g, y, &operands, stop),
+            Solver::Anderson => self.anderson(&mut g, y, &operands, stop),
         };
-        let converged = at_most(&mut g, state[2], stop.tolerance);
-        for (name, node) in [("x", x), ("iterations", state[1]), ("residual", state[2]), ("converged", converged)] {
+        let x = match scale_and_shift {
+            Some((log_scale, shift)) => actnorm::inverse(&mut g, solved.x, log_scale, shift),
+            None => solved.x,
+        };
+        let outputs = [
+            ("x", x),
+            ("iterations", solved.iterations),
+            ("residual", solved.residual),
+            ("converged", solved.converged),
+        ];
+        for (name, node) in outputs {
             g.output(name, node);
         }
         Function::new(format!("inverse {}", self.branch.label()), g)
     }
 
-    /// One round: (x, iterations, residual | y, operands…) → (x, iterations, residual, another round?).
-    fn round(&self, stop: Stop) -> FunctionRef {
-        let mut g = Graph::new();
-        let x = g.input("x", self.input_shape());
-        let iterations = g.input("iterations", [self.batch]);
-        let residual = g.input("residual", [self.batch]);
-        let y = g.input("y", self.input_shape());
-        let operands: Vec<NodeId> =
-            self.branch.operands().into_iter().map(|(name, shape)| g.input(name, shape)).collect();
-        let f = self.branch.forward(&mut g, x, &operands);
-        let next = g.sub(y, f);
-        let tolerance = g.constant(stop.tolerance, [self.batch]);
-        let active = g.less(tolerance, residual);
-        let mut wide = vec![1; self.input_shape().rank()];
-        wide[0] = self.batch;
-        let active_wide = g.reshape(active, wide);
-        let next_x = g.select(active_wide, next, x);
-        let change = g.sub(next, x);
-        let change = g.abs(change);
-        // Comparisons with NaN are false, so it becomes the large number here; a maximum alone would pass over it.
-        let bound = g.scalar_like(DIVERGED, change);
-        let finite = g.less(change, bound);
-        let change = g.select(finite, change, bound);
-        let axes: Vec<usize> = (1..self.input_shape().rank()).collect();
-        let largest = g.max_over(change, &axes);
-        let next_residual = g.select(active, largest, residual);
-        let count = g.add(iterations, active);
-        let still = g.less(tolerance, next_residual);
-        let flag = g.max_over(still, &[0]);
-        for (name, node) in [("x", next_x), ("iterations", count), ("residual", next_residual), ("more", flag)] {
-            g.output(name, node);
-        }
-        Function::new(format!("fixed point {}", self.branch.label()), g)
+    /// The branch's operands as inputs of `g`.
+    pub(super) fn operand_inputs(&self, g: &mut Graph) -> Vec<NodeId> {
+        self.branch.operands().into_iter().map(|(name, shape)| g.input(name, shape)).collect()
     }
+}
+
+/// What a solver ends with.
+struct Solved {
+    /// The solution of x + F(x) = y, as y.
+    x: NodeId,
+    /// Evaluations of F for each sample, `[n]`.
+    iterations: NodeId,
+    /// Last change of each sample, `[n]`.
+    residual: NodeId,
+    /// 1 for each sample that has converged, else 0, `[n]`.
+    converged: NodeId,
+}
+
+/// A number for each sample, `[n]`, shaped to be broadcast against `like` `[n, …]`.
+fn per_sample(g: &mut Graph, x: NodeId, like: NodeId) -> NodeId {
+    let mut shape = vec![1; g.shape(like).rank()];
+    shape[0] = g.shape(x).len();
+    g.reshape(x, shape)
+}
+
+/// The largest magnitude in each sample, `[n]`; [`DIVERGED`] where one is not a finite number.
+fn largest(g: &mut Graph, x: NodeId) -> NodeId {
+    let magnitude = g.abs(x);
+    // Comparisons with NaN are false, so it becomes the large number here; a maximum alone would pass over it.
+    let bound = g.scalar_like(DIVERGED, magnitude);
+    let finite = g.less(magnitude, bound);
+    let magnitude = g.select(finite, magnitude, bound);
+    let axes: Vec<usize> = (1..g.shape(x).rank()).collect();
+    g.max_over(magnitude, &axes)
+}
+
+/// The change of each sample below which rounding may be all that is left, `[n]`.
+fn rounding_level(g: &mut Graph, y: NodeId) -> NodeId {
+    let size = largest(g, y);
+    g.scale(size, ROUNDING_LEVEL)
 }
 
 /// 1 where x ≤ bound, else 0 (also for NaN).

@@ -44,6 +44,7 @@
 
 mod build;
 mod graphs;
+mod invert;
 mod jacobian;
 mod layout;
 mod norms;

@@ -127,10 +127,6 @@ impl BlockFunction {
         g.output("residual", residual);
         Function::new(format!("recover {}", self.branch.label()), g)
     }
-
-    fn operand_inputs(&self, g: &mut Graph) -> Vec<NodeId> {
-        self.branch.operands().into_iter().map(|(name, shape)| g.input(name, shape)).collect()
-    }
 }
 
 /// (inputs of `block`…, cotangents of its outputs…) → the cotangents of the inputs `wanted`.

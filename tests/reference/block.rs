@@ -155,7 +155,7 @@ fn inverses_after_fixed_numbers_of_iterations() {
         let shape = fixture.get("x").shape().clone();
         let inputs = state(&fixture);
         for limit in [1, 5, 10, 100] {
-            let function = description(activation, shape[0], None).inverse(Stop { tolerance: 0.0, limit });
+            let function = description(activation, shape[0], None).inverse(Stop::after(limit));
             let mut g = Graph::new();
             let y = g.input("y", shape.clone());
             let (nodes, _) = operands(&mut g, &inputs, 4, 6);

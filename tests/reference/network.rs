@@ -157,7 +157,7 @@ fn classifier_evaluates_and_inverts_as_published() {
     }
     values = values.with("z", results.get("z").clone());
     for limit in [10, 100] {
-        let graph = model.inverse_graph(SAMPLES, Stop { tolerance: 0.0, limit });
+        let graph = model.inverse_graph(SAMPLES, Stop::after(limit));
         let wanted = rows(fixture.get(&format!("eval.inverse_{limit}")), 0, SAMPLES);
         let results = run(&graph, &values);
         assert_close(&format!("inverse after {limit} iterations"), results.get("x"), &wanted, FORWARD);
@@ -226,7 +226,7 @@ fn density_model_evaluates_and_inverts_as_published() {
     assert_close("log_prior", results.get("log_prior"), &rows(fixture.get("eval.logpz"), 0, SAMPLES), FORWARD);
     values = values.with("z", results.get("z").clone());
     for limit in [5, 10, 100] {
-        let graph = model.inverse_graph(SAMPLES, Stop { tolerance: 0.0, limit });
+        let graph = model.inverse_graph(SAMPLES, Stop::after(limit));
         let wanted = rows(fixture.get(&format!("eval.inverse_{limit}")), 0, SAMPLES);
         let results = run(&graph, &values);
         assert_close(&format!("inverse after {limit} iterations"), results.get("x"), &wanted, FORWARD);

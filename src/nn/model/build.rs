@@ -7,7 +7,6 @@ use super::layout::norm_names;
 use super::{Block, Model, NormGroup, Part};
 use crate::config::Memory;
 use crate::graph::{FunctionRef, Graph, NodeId};
-use crate::nn::inverse::Stop;
 use crate::nn::logdet::LogDet;
 use crate::nn::residual::{BlockFunction, KEY_WIDTH, Probes};
 use crate::nn::{actnorm, reversible, squeeze, stack};
@@ -95,7 +94,7 @@ impl<'m> Build<'m> {
     }
 
     /// The function for this description, made the first time it is asked for.
-    fn function(&mut self, description: String, make: impl FnOnce() -> FunctionRef) -> FunctionRef {
+    pub(super) fn function(&mut self, description: String, make: impl FnOnce() -> FunctionRef) -> FunctionRef {
         self.functions.entry(description).or_insert_with(make).clone()
     }
 
@@ -167,7 +166,7 @@ impl<'m> Build<'m> {
         }
     }
 
-    fn block_function(&self, block: &Block, pass: Option<&Pass>) -> BlockFunction {
+    pub(super) fn block_function(&self, block: &Block, pass: Option<&Pass>) -> BlockFunction {
         BlockFunction {
             branch: block.branch.clone(),
             actnorm: self.model.config.model.actnorm,
@@ -276,76 +275,6 @@ impl<'m> Build<'m> {
             })
             .collect();
         self.g.concat(&flat, 1)
-    }
-
-    /// The way back from `z` `[n, d]`: declares the outputs `x`, `iterations`, `residual`, `converged`.
-    pub(super) fn invert(&mut self, z: NodeId, stop: Stop) {
-        let model = self.model;
-        let (shapes, last) = self.latent_shapes();
-        let mut at = 0;
-        let mut latent: Vec<NodeId> = Vec::new();
-        for shape in shapes.iter().chain([&last]) {
-            let length = shape.len() / self.batch;
-            let part = self.g.slice_axis(z, 1, at, at + length);
-            latent.push(self.g.reshape(part, shape.clone()));
-            at += length;
-        }
-        let mut x = latent.pop().expect("a model has at least one latent part");
-        let mut reports: Option<[NodeId; 3]> = None;
-        for &part in model.parts.iter().rev() {
-            match part {
-                Part::Head(_) => {}
-                Part::Squeeze => x = squeeze::unsqueeze(&mut self.g, x),
-                Part::Pad(extra) => x = squeeze::drop_channels(&mut self.g, x, extra),
-                Part::FactorOut => {
-                    let out = latent.pop().expect("one latent part for each factoring out");
-                    x = self.g.concat(&[out, x], 1);
-                }
-                Part::Block(index) => {
-                    let block = &model.blocks[index];
-                    let mut arguments = vec![x];
-                    arguments.extend(self.actnorm(block, x, false));
-                    arguments.extend(self.operands(block, 0));
-                    let description = self.block_function(block, None);
-                    let key = format!("inverse {description:?}");
-                    let function = self.function(key, || description.inverse(stop));
-                    let results = self.g.call(&function, &arguments);
-                    x = results[0];
-                    let new = [results[1], results[2], results[3]];
-                    reports = Some(match reports {
-                        None => new,
-                        Some([iterations, residual, converged]) => [
-                            self.g.add(iterations, new[0]),
-                            self.g.max(residual, new[1]),
-                            self.g.min(converged, new[2]),
-                        ],
-                    });
-                }
-            }
-        }
-        self.g.output("x", x);
-        let reports = reports.expect("a model has at least one block");
-        for (name, node) in ["iterations", "residual", "converged"].into_iter().zip(reports) {
-            self.g.output(name, node);
-        }
-    }
-
-    /// Shapes of the factored-out parts in order, and of the rest.
-    fn latent_shapes(&self) -> (Vec<Shape>, Shape) {
-        let mut shape = self.model.config.model.input.clone();
-        let mut out = Vec::new();
-        for part in &self.model.parts {
-            match part {
-                Part::Squeeze => shape = vec![4 * shape[0], shape[1] / 2, shape[2] / 2],
-                Part::Pad(extra) => shape[0] += extra,
-                Part::FactorOut => {
-                    shape[0] /= 2;
-                    out.push(self.batched(&shape));
-                }
-                Part::Block(_) | Part::Head(_) => {}
-            }
-        }
-        (out, self.batched(&shape))
     }
 }
 

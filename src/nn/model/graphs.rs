@@ -201,7 +201,15 @@ impl Model {
     pub fn inverse_graph(&self, n: usize, stop: Stop) -> Graph {
         let mut build = Build::new(self, n);
         let z = build.g.input("z", [n, self.latent_len()]);
-        build.invert(z, stop);
+        build.invert(z, stop, false);
+        build.finish()
+    }
+
+    /// The same, with an upper bound of the error of each sample: see [`inverse`](crate::nn::inverse::error).
+    pub fn bounded_inverse_graph(&self, n: usize, stop: Stop) -> Graph {
+        let mut build = Build::new(self, n);
+        let z = build.g.input("z", [n, self.latent_len()]);
+        build.invert(z, stop, true);
         build.finish()
     }
 
@@ -215,7 +223,7 @@ impl Model {
         let gaussian = build.gaussian();
         let z = prior::sample(&mut build.g, noise, temperature, gaussian);
         build.g.output("z", z);
-        build.invert(z, stop);
+        build.invert(z, stop, false);
         build.finish()
     }
 }
