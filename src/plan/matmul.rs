@@ -59,7 +59,9 @@ impl Product {
         // must begin at such a multiple, and the last of them end at one.
         let rows = self.rows.is_multiple_of(4);
         let fits = if self.inner.is_multiple_of(4) {
-            rows || !self.transpose_a
+            // Filling up to fours is no use for the few columns of a product with a vector.
+            let columns = self.columns.is_multiple_of(4) || self.columns * self.column_images >= 32;
+            (rows || !self.transpose_a) && (columns || self.transpose_b)
         } else {
             !self.transpose_a && self.transpose_b && rows && self.columns.is_multiple_of(4)
         };
