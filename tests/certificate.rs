@@ -48,9 +48,9 @@ fn true_norm(rows: usize, columns: usize, matrix: &[f64]) -> f64 {
                 let t = zeta.signum() / (zeta.abs() + (1.0 + zeta * zeta).sqrt());
                 let c = 1.0 / (1.0 + t * t).sqrt();
                 let s = c * t;
-                for i in 0..rows {
-                    let (x, y) = (a[p][i], a[q][i]);
-                    (a[p][i], a[q][i]) = (c * x - s * y, s * x + c * y);
+                let (left, right) = a.split_at_mut(q);
+                for (x, y) in left[p].iter_mut().zip(&mut right[0]) {
+                    (*x, *y) = (c * *x - s * *y, s * *x + c * *y);
                 }
             }
         }

@@ -16,7 +16,7 @@ use iresnet::plan::{self, Limits};
 const MORE_KERNELS: f64 = 1.1;
 
 /// The same against the shallowest network, some of whose layers have none of their shape beside them and need no stack.
-const MORE_THAN_ALONE: f64 = 1.25;
+const MORE_THAN_ALONE: f64 = 1.5;
 
 /// Blocks of each stage: 6, 9 and 54 in all.
 const DEPTHS: [usize; 3] = [2, 3, 18];
