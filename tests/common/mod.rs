@@ -29,6 +29,14 @@ pub(crate) fn adapters() -> &'static [Adapter] {
     })
 }
 
+/// Opens an adapter for a test.
+#[allow(dead_code, reason = "each test binary compiles this file for itself and uses what it needs")]
+pub(crate) fn open(adapter: &Adapter) -> Gpu {
+    let gpu = block_on(Gpu::open_adapter(adapter)).unwrap();
+    adapter_log::note(&format!("{} ({})", adapter.info().name, adapter.info().backend));
+    gpu
+}
+
 /// Runs `test` on every adapter, each time with a device of its own.
 #[allow(dead_code, reason = "each test binary compiles this file for itself and uses what it needs")]
 pub(crate) fn on_every_adapter(test: impl Fn(&Gpu)) {
@@ -43,8 +51,7 @@ pub(crate) fn on_every_adapter_except(failures: &[ExpectedFailure], test: impl F
         let expected =
             failures.iter().find(|failure| failure.backend == info.backend && info.name.contains(failure.adapter));
         println!("on {info}{}", if expected.is_some() { ", expecting a failure" } else { "" });
-        let gpu = block_on(Gpu::open_adapter(adapter)).unwrap();
-        adapter_log::note(&format!("{} ({})", info.name, info.backend));
+        let gpu = open(adapter);
         match (expected, catch_unwind(AssertUnwindSafe(|| test(&gpu)))) {
             (None, Ok(())) => {}
             (None, Err(panic)) => {
