@@ -142,30 +142,54 @@ fn unsupported(found: &[(String, String)], total: usize) -> Result<(), Failed> {
     Err(format!("{} differs; BLESS=1 writes it anew\nnew: {news:#?}\ngone: {gone:#?}", path.display()).into())
 }
 
+/// A case to run somewhere.
+type Check = Box<dyn FnOnce() -> Result<(), Failed> + Send>;
+
+/// The tests of one adapter, or of the interpreter: one a case. nextest starts a process for each test, which would open
+/// the adapter and compile a program a thousand times over: there all cases are one test.
+fn trials(place: &str, checks: Vec<(String, Check)>) -> Vec<Trial> {
+    if std::env::var_os("NEXTEST").is_none() {
+        let trial = |(name, check): (String, Check)| Trial::test(format!("{place}::{name}"), check);
+        return checks.into_iter().map(trial).collect();
+    }
+    let all = move || -> Result<(), Failed> {
+        let failure = |(name, check): (String, Check)| {
+            let failed = check().err()?;
+            Some(format!("{name}: {}\n", failed.message().unwrap_or("fails")))
+        };
+        let failures: String = checks.into_iter().filter_map(failure).collect();
+        if failures.is_empty() { Ok(()) } else { Err(failures.into()) }
+    };
+    vec![Trial::test(format!("{place}::every_case"), all)]
+}
+
 fn main() {
     let arguments = Arguments::from_args();
     let fixture = Arc::new(Fixture::load());
     let mut supported = Vec::new();
     let mut rest = Vec::new();
-    let mut trials = Vec::new();
+    let mut checks: Vec<(String, Check)> = Vec::new();
     for (number, case) in fixture.cases.iter().enumerate() {
         match alone(case, &fixture) {
             Err(reason) => rest.push((case.name.clone(), reason)),
             Ok((graph, values)) => {
                 supported.push(number);
                 let fixture = Arc::clone(&fixture);
-                trials.push(Trial::test(format!("interpreter::{}", case.name), move || {
+                let check = move || -> Result<(), Failed> {
                     let found = interpret::run(&graph, values);
                     let found: Vec<Vec<f64>> = found.iter().map(|array| array.data().to_vec()).collect();
                     Ok(fixture.cases[number].judge(&fixture, &found)?)
-                }));
+                };
+                checks.push((case.name.clone(), Box::new(check)));
             }
         }
     }
+    let mut all = trials("interpreter", checks);
     let total = fixture.cases.len();
-    trials.push(Trial::test("every_other_case_is_listed_with_its_reason", move || unsupported(&rest, total)));
+    all.push(Trial::test("every_other_case_is_listed_with_its_reason", move || unsupported(&rest, total)));
     for (adapter, description) in common::adapters().iter().enumerate() {
         let gpu = Arc::new(OnceLock::new());
+        let mut checks: Vec<(String, Check)> = Vec::new();
         for cases in supported.chunks(TOGETHER) {
             let batch = Arc::new(Batch {
                 fixture: Arc::clone(&fixture),
@@ -176,13 +200,14 @@ fn main() {
             });
             for (place, &number) in cases.iter().enumerate() {
                 let batch = Arc::clone(&batch);
-                let name = format!("{}::{}", description.info().id, fixture.cases[number].name);
-                trials.push(Trial::test(name, move || {
+                let check = move || -> Result<(), Failed> {
                     let found = batch.results().as_ref().map_err(String::clone)?;
                     Ok(batch.fixture.cases[number].judge(&batch.fixture, &found[place])?)
-                }));
+                };
+                checks.push((fixture.cases[number].name.clone(), Box::new(check)));
             }
         }
+        all.extend(trials(&description.info().id, checks));
     }
-    libtest_mimic::run(&arguments, trials).exit();
+    libtest_mimic::run(&arguments, all).exit();
 }

@@ -53,7 +53,9 @@ impl Fixture {
 
     /// The numbers of a tensor; `None` where the fixture has none.
     pub(crate) fn array(&self, tensor: &Tensor) -> Option<Array> {
-        Some(self.tensors[tensor.data.as_ref()?].clone())
+        let array = &self.tensors[tensor.data.as_ref()?];
+        // A single number is kept as a vector of one.
+        Some(Array::new(tensor.shape.clone()?, array.data().to_vec()))
     }
 }
 

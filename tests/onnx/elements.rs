@@ -204,13 +204,20 @@ fn pow(node: &mut Node<'_>) -> Made<NodeId> {
     Ok(node.g.exp(product))
 }
 
-/// The remainder with the sign of the dividend.
+/// The remainder with the sign of the divisor, or of the dividend where `fmod` says so.
 fn remainder(node: &mut Node<'_>) -> Made<NodeId> {
     let [a, b] = both(node)?;
     let quotient = node.g.div(a, b);
-    let (sign, size) = (sign(node.g, quotient), node.g.abs(quotient));
-    let whole = node.g.floor(size);
-    let whole = node.g.mul(sign, whole);
+    let whole = if node.int("fmod", 0) == 0 {
+        if node.numbers(0)?.into_iter().chain(node.numbers(1)?).any(|x| !x.is_finite()) {
+            return Err("kernels promise nothing about infinities and NaN".into());
+        }
+        node.g.floor(quotient)
+    } else {
+        let (sign, size) = (sign(node.g, quotient), node.g.abs(quotient));
+        let whole = node.g.floor(size);
+        node.g.mul(sign, whole)
+    };
     let multiple = node.g.mul(whole, b);
     Ok(node.g.sub(a, multiple))
 }

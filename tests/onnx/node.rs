@@ -19,7 +19,8 @@ pub(crate) struct Node<'a> {
 }
 
 /// Said where the fixture leaves numbers out.
-pub(crate) const NO_NUMBERS: &str = "the fixture has no numbers for it: see KEPT in convert.py";
+pub(crate) const NO_NUMBERS: &str =
+    "the fixture leaves its numbers out: they are many, or it is not among KEPT in convert.py";
 
 impl Node<'_> {
     fn tensor(&self, number: usize) -> Made<&Tensor> {
