@@ -13,6 +13,7 @@ use std::path::Path;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -28,6 +29,8 @@ const ENTRY: &str = "iresnet";
 const CERTIFICATE: &str = "iresnet.certificate";
 /// What [`Checkpoint::from_bytes`] says of a file whose hash differs.
 pub(crate) const DAMAGED: &str = "damaged: its contents do not have the hash it was written with";
+/// The one tensor of integers in a published state dict.
+pub(crate) const COUNTER: &str = "bn1.num_batches_tracked";
 /// What names of optimizer state begin with.
 pub const OPTIMIZER: &str = "optimizer/";
 
@@ -47,7 +50,8 @@ struct Header {
     version: u32,
     step: u64,
     hash: String,
-    config: Config,
+    /// As it was written: a later version may know more keys, which must not change the hash.
+    config: Box<RawValue>,
 }
 
 impl Checkpoint {
@@ -59,20 +63,27 @@ impl Checkpoint {
 
     /// The file's bytes, with a certificate among the metadata.
     pub fn to_certified_bytes(&self, certificate: Option<&Certificate>) -> Vec<u8> {
-        let header = Header { version: VERSION, step: self.step, hash: self.hash(), config: self.config.clone() };
-        let json = serde_json::to_string(&header).expect("a configuration can be written as JSON");
         let views = self.tensors.iter().map(|(name, tensor)| {
             let bytes: &[u8] = bytemuck::cast_slice(tensor.data());
             let view = TensorView::new(Dtype::F32, tensor.shape().extents().to_vec(), bytes);
             (name.as_str(), view.expect("a tensor's data fit its shape"))
         });
-        let mut metadata = HashMap::from([(ENTRY.to_string(), json)]);
+        let mut metadata = self.metadata();
         // JSON has no infinities: a certificate that holds one certifies nothing.
         if let Some(certificate) = certificate.filter(|certificate| certificate.log_lipschitz.is_finite()) {
             let json = serde_json::to_string(certificate).expect("a certificate can be written as JSON");
             metadata.insert(CERTIFICATE.to_string(), json);
         }
         safetensors::serialize(views, Some(metadata)).expect("the names of a model fit into a header")
+    }
+
+    /// The file's metadata. Whatever holds the tensors and this is a model file, also with the published code's unused
+    /// tensors besides, and its counter as an integer.
+    pub(crate) fn metadata(&self) -> HashMap<String, String> {
+        let config = RawValue::from_string(self.config.to_json()).expect("it is JSON");
+        let header = Header { version: VERSION, step: self.step, hash: self.hash(), config };
+        let json = serde_json::to_string(&header).expect("a configuration can be written as JSON");
+        HashMap::from([(ENTRY.to_string(), json)])
     }
 
     /// Reads a file's bytes; `path` is named in errors.
@@ -107,19 +118,27 @@ impl Checkpoint {
             return Err(fail(format!("format version {found}; this program reads version {VERSION}: update it")));
         }
         let header: Header =
-            serde_json::from_str(entry).map_err(|error| fail(format!("unreadable configuration ({error})")))?;
+            serde_json::from_str(entry).map_err(|error| fail(format!("unreadable metadata ({error})")))?;
         let mut tensors = Vec::with_capacity(file.len());
         for (name, view) in file.iter() {
-            if view.dtype() != Dtype::F32 {
-                return Err(fail(format!("tensor {name:?} is {:?}, expected F32", view.dtype())));
-            }
-            let numbers: Vec<f32> =
-                view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+            let numbers: Vec<f32> = match view.dtype() {
+                Dtype::F32 => {
+                    view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+                }
+                // An exported file has PyTorch's type for what counts.
+                Dtype::I64 if name == COUNTER => {
+                    let count = |bytes: &[u8]| i64::from_le_bytes(bytes.try_into().expect("a chunk of eight"));
+                    view.data().chunks_exact(8).map(|bytes| count(bytes) as f32).collect()
+                }
+                other => return Err(fail(format!("tensor {name:?} is {other:?}, expected F32"))),
+            };
             tensors.push((name.to_string(), Tensor::new(Shape::from(view.shape()), numbers)));
         }
-        let mut checkpoint = Self { config: header.config, step: header.step, tensors };
+        let config = serde_json::from_str(header.config.get())
+            .map_err(|error| fail(format!("unreadable configuration ({error})")))?;
+        let mut checkpoint = Self { config, step: header.step, tensors };
         checkpoint.sort().map_err(fail)?;
-        if checkpoint.hash() != header.hash {
+        if checkpoint.hash_with(header.config.get()) != header.hash {
             return Err(fail(DAMAGED.into()));
         }
         Ok(checkpoint)
@@ -136,6 +155,10 @@ impl Checkpoint {
                 return Err(format!("tensor {name:?} has shape {}, expected {}", tensor.shape(), param.shape));
             }
             self.tensors.push((name.clone(), tensor));
+        }
+        // What only PyTorch needs is left out, so that an exported file is the same model.
+        for unused in model.unused_params() {
+            given.remove(&unused.name);
         }
         let mut rest: Vec<(String, Tensor)> = given.into_iter().collect();
         rest.sort_by(|a, b| a.0.cmp(&b.0));
@@ -161,10 +184,15 @@ impl Checkpoint {
 
     /// BLAKE3 over configuration, step, and names, shapes and numbers of all tensors, in order of their names.
     pub fn hash(&self) -> String {
+        self.hash_with(&self.config.to_json())
+    }
+
+    /// The hash with this text of the configuration.
+    fn hash_with(&self, config: &str) -> String {
         let mut order: Vec<&(String, Tensor)> = self.tensors.iter().collect();
         order.sort_by(|a, b| a.0.cmp(&b.0));
         let mut hasher = blake3::Hasher::new();
-        hasher.update(self.config.to_json().as_bytes());
+        hasher.update(config.as_bytes());
         hasher.update(&self.step.to_le_bytes());
         for (name, tensor) in order {
             hasher.update(name.as_bytes());

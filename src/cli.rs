@@ -12,12 +12,18 @@
 //! * A reader that closes the pipe has seen enough: that is no error.
 
 pub mod adapters;
+mod batched;
 pub mod bench;
+mod configuration;
 pub mod data;
+pub mod decode;
 pub mod demo;
 pub mod doctor;
+pub mod encode;
 pub mod eval;
+pub mod export;
 mod images;
+pub mod import;
 pub mod inspect;
 pub mod interpolate;
 pub mod invert;
@@ -104,6 +110,10 @@ pub enum Command {
     Eval(eval::Args),
     /// Draw samples from a density model.
     Sample(sample::Args),
+    /// Send arrays through a model: latent numbers, logits, densities.
+    Encode(encode::Args),
+    /// Send latent numbers back through a model.
+    Decode(decode::Args),
     /// Encode images, reconstruct them from their codes, and show both.
     Invert(invert::Args),
     /// Show a model's layers, parameters and Lipschitz certificate.
@@ -112,6 +122,10 @@ pub enum Command {
     Verify(verify::Args),
     /// Draw the way from one image to another through the latent space.
     Interpolate(interpolate::Args),
+    /// Make a model file of a PyTorch state dict of the published code.
+    Import(import::Args),
+    /// Write a model for PyTorch and for the web.
+    Export(export::Args),
     /// Train a small model on built-in data and write a report with pictures.
     Demo(demo::Args),
     /// Time kernels and compare them with what the adapter can do at most.
@@ -129,10 +143,14 @@ impl Command {
             Self::Train(args) => train::run(args),
             Self::Eval(args) => eval::run(args),
             Self::Sample(args) => sample::run(args),
+            Self::Encode(args) => encode::run(args),
+            Self::Decode(args) => decode::run(args),
             Self::Invert(args) => invert::run(args),
             Self::Inspect(args) => inspect::run(args),
             Self::Verify(args) => verify::run(args),
             Self::Interpolate(args) => interpolate::run(args),
+            Self::Import(args) => import::run(args),
+            Self::Export(args) => export::run(args),
             Self::Demo(args) => demo::run(args),
             Self::Bench(args) => bench::run(args),
             Self::Data(args) => data::run(args),

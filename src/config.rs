@@ -62,8 +62,8 @@ impl Kind {
         matches!(self, Self::Classifier | Self::Hybrid)
     }
 
-    /// Whether half of the channels is factored out after each scale.
-    pub fn is_multiscale(self) -> bool {
+    /// Whether the model says how probable images are, in bits per dimension.
+    pub fn is_image_density(self) -> bool {
         matches!(self, Self::Density | Self::Hybrid)
     }
 }
@@ -99,6 +99,19 @@ pub enum PowerUpdate {
     After,
 }
 
+/// Whether latent numbers leave a network at several depths.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scales {
+    /// At several for densities of images, at the end for everything else.
+    #[default]
+    Auto,
+    /// At the end only.
+    Single,
+    /// Half of the channels are factored out after each stage but the last.
+    Multiple,
+}
+
 /// `[model]`: the network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -119,8 +132,11 @@ pub struct ModelConfig {
     pub hidden_layers: usize,
     /// Whether images are squeezed before everything else.
     pub initial_squeeze: bool,
-    /// Channels of zeros appended to the input (`classifier` only).
+    /// Channels of zeros appended to the input. Where the configuration does not say, 13 for `classifier`, 0 otherwise. With
+    /// some, a density is one of the padded images, as in the published code: nothing that could be compared.
     pub injective_padding: usize,
+    /// Whether half of the channels are factored out after each stage.
+    pub scales: Scales,
     /// c, the largest norm of a layer, between 0 and 1; "none" turns spectral normalisation off.
     #[serde(with = "read::coefficient")]
     pub coefficient: Option<f64>,
@@ -154,6 +170,7 @@ impl Default for ModelConfig {
             hidden_layers: 3,
             initial_squeeze: false,
             injective_padding: 13,
+            scales: Scales::Auto,
             coefficient: Some(0.9),
             power_iterations: 1,
             power_tolerance: 0.0,
@@ -164,6 +181,38 @@ impl Default for ModelConfig {
             classes: 10,
             head_channels: 64,
         }
+    }
+}
+
+impl ModelConfig {
+    /// Whether half of the channels are factored out after each stage but the last.
+    pub fn is_multiscale(&self) -> bool {
+        match self.scales {
+            Scales::Auto => self.kind.is_image_density(),
+            Scales::Single => false,
+            Scales::Multiple => true,
+        }
+    }
+
+    /// The keys in which `other` describes another network than this, each with both values. Not the coefficient (if both
+    /// have one) nor the number of power iterations, which change how a network is trained but not what it consists of.
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        let tree = |config: &Self| {
+            let mut config = config.clone();
+            config.power_iterations = 1;
+            // Below one, whatever it is.
+            config.coefficient = config.coefficient.map(|_| 0.5);
+            if config.kind == Kind::Density {
+                // Its head is not used.
+                config.classes = 0;
+            }
+            serde_json::to_value(&config).expect("the tree holds nothing that JSON cannot express")
+        };
+        let (ours, theirs) = (tree(self), tree(other));
+        let keys = ours.as_object().expect("a struct").keys();
+        keys.filter(|&key| ours[key] != theirs[key])
+            .map(|key| format!("model.{key} = {} there, {} here", ours[key], theirs[key]))
+            .collect()
     }
 }
 

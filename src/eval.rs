@@ -70,6 +70,11 @@ impl Evaluator {
         self.batch
     }
 
+    /// Whether the evaluation has such a result.
+    pub fn gives(&self, name: &str) -> bool {
+        self.task.has(name)
+    }
+
     /// Runs one batch; results are then read by name. `draw` tells batches apart where probes are drawn.
     #[track_caller]
     pub fn run(&self, x: &[f32], labels: &[u32], seed: u64, draw: u32) {

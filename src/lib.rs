@@ -16,6 +16,7 @@
 //! * [`nn`], [`optim`], [`random`]: layers and models as graphs, update rules, counter-based random numbers.
 //! * [`network`], [`mod@train`], [`eval`], [`checkpoint`], [`data`], [`config`]: a model on a device, its training,
 //!   its uses, its file.
+//! * `arrays`, `interchange`: files of arrays, and state dicts of the published PyTorch code.
 //! * `run`, `report`, `picture`, `cli`: the program. Only with the feature `cli`, which is on by default and off for
 //!   browsers.
 //!
@@ -90,6 +91,8 @@
 //! What the outside does wrong is an [`enum@error::Error`] that says what, where and what to do. What a caller does
 //! wrong (shapes that do not fit) panics at the caller.
 
+#[cfg(feature = "cli")]
+pub mod arrays;
 pub mod autodiff;
 pub mod budget;
 pub mod checkpoint;
@@ -101,6 +104,8 @@ pub mod error;
 pub mod eval;
 pub mod gpu;
 pub mod graph;
+#[cfg(feature = "cli")]
+pub mod interchange;
 pub mod interpret;
 pub mod nearest;
 pub mod network;

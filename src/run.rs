@@ -7,7 +7,7 @@ mod folder;
 
 pub use folder::Folder;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use serde_json::json;
@@ -70,7 +70,7 @@ pub async fn train(options: &Options) -> Result<Finished> {
     let folder = Folder::open(&options.out, options.resume)?;
     let start = match (options.resume, &options.init) {
         (true, _) => Some(folder.checkpoint(config)?),
-        (false, Some(path)) => Some(fresh(Checkpoint::load(path)?, config)?),
+        (false, Some(path)) => Some(fresh(path, Checkpoint::load(path)?, config)?),
         (false, None) => None,
     };
     let gpu = Gpu::open(options.adapter.as_deref()).await?;
@@ -98,13 +98,17 @@ pub async fn train(options: &Options) -> Result<Finished> {
     run.go(trainer, &evaluator, &source, &test).await
 }
 
-/// A model file as the beginning of another run: its numbers with this configuration, from step 0.
-fn fresh(mut checkpoint: Checkpoint, config: &Config) -> Result<Checkpoint> {
-    if checkpoint.config.model != config.model {
-        return Err(Error::Config(
-            "--init needs a model file with the same [model] section as this configuration; see `iresnet inspect`"
-                .into(),
-        ));
+/// A model file as the beginning of another run: its numbers with this configuration, from step 0. ActNorm and norms are
+/// taken as they are.
+fn fresh(path: &Path, mut checkpoint: Checkpoint, config: &Config) -> Result<Checkpoint> {
+    let differences = checkpoint.config.model.differences(&config.model);
+    if !differences.is_empty() {
+        return Err(Error::Config(format!(
+            "--init {}: the model was made with another [model] section: {}; only the coefficient and the number of \
+             power iterations may be changed",
+            path.display(),
+            differences.join(", ")
+        )));
     }
     checkpoint = checkpoint.model_only();
     checkpoint.config = config.clone();

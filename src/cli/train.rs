@@ -4,7 +4,7 @@ mod dry_run;
 
 use std::path::PathBuf;
 
-use super::{Outcome, output};
+use super::{Outcome, configuration, output};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::gpu::block_on;
@@ -73,14 +73,8 @@ pub struct Args {
 /// [`Error::Verification`] where a block of a reversible network cannot be inverted. A dry run that does not fit the device
 /// ends with [`Error::Gpu`] or [`Error::Config`] as the run itself would.
 pub fn run(args: &Args) -> Result<Outcome> {
-    let (mut config, name) = configuration(args)?;
-    for assignment in &args.set {
-        let (key, value) = assignment.split_once('=').ok_or_else(|| {
-            Error::Config(format!("--set {assignment}: expected KEY=VALUE, such as optimizer.lr=0.01"))
-        })?;
-        config.set(key.trim(), value.trim())?;
-    }
-    config.validate()?;
+    let (config, name) = named(args)?;
+    let config = configuration::with_settings(config, &args.set)?;
     if args.adapter.len() > 1 || args.adapter.iter().any(|id| id == "all") {
         return Err(Error::Config("--adapter: training takes one adapter; `iresnet adapters` lists them".into()));
     }
@@ -104,14 +98,13 @@ pub fn run(args: &Args) -> Result<Outcome> {
 }
 
 /// The configuration asked for, and the name that its run folder gets.
-fn configuration(args: &Args) -> Result<(Config, String)> {
+fn named(args: &Args) -> Result<(Config, String)> {
     if let Some(preset) = &args.preset {
         return Ok((Config::preset(preset)?, preset.clone()));
     }
     if let Some(path) = &args.config {
-        let text = std::fs::read_to_string(path).map_err(|source| Error::Io { path: path.clone(), source })?;
         let name = path.file_stem().map_or_else(|| "run".into(), |stem| stem.to_string_lossy().into_owned());
-        return Ok((Config::from_toml(&text, &path.display().to_string())?, name));
+        return Ok((configuration::file(path)?, name));
     }
     let out = args.out.as_ref().ok_or_else(|| {
         Error::Config("--resume needs to know which run: add --out DIR, or the configuration or preset".into())

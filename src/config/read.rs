@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::Config;
+use super::{Config, Kind};
 use crate::error::{Error, Result};
 use crate::nearest::unknown;
 
@@ -107,6 +107,14 @@ impl Config {
                 tree[section][key] = value.clone();
                 config = serde_json::from_value(tree.clone())
                     .map_err(|error| Error::Config(format!("{origin}: {section}.{key} = {value}: {error}")))?;
+            }
+        }
+        let given = |key| overlay.get("model").and_then(|model| model.get(key)).is_some();
+        if given("kind") && config.model.kind != Kind::Classifier && !given("injective_padding") {
+            // The default is that of the published classifier.
+            let usual = Self::default().model.injective_padding;
+            if config.model.injective_padding == usual {
+                config.model.injective_padding = 0;
             }
         }
         Ok(config)

@@ -116,3 +116,15 @@ fn augmentation_is_a_switch_or_a_table() {
         assert_eq!(Config::from_json(&config.to_json(), "written").unwrap(), config);
     }
 }
+
+#[test]
+fn only_classifiers_are_padded_unless_the_configuration_says_so() {
+    let padding = |text: &str| Config::from_toml(text, "test").unwrap().model.injective_padding;
+    assert_eq!(padding(""), 13);
+    assert_eq!(padding("[model]\nkind = \"classifier\""), 13);
+    assert_eq!(padding("[model]\nkind = \"density\""), 0);
+    assert_eq!(padding("[model]\nkind = \"density\"\ninjective_padding = 13"), 13);
+    let mut config = Config::from_toml("[model]\ninjective_padding = 2", "test").unwrap();
+    config.set("model.kind", "density").unwrap();
+    assert_eq!(config.model.injective_padding, 2);
+}

@@ -86,10 +86,11 @@ impl Config {
                 model.power_iterations
             )
         })?;
-        require(model.kind == Kind::Classifier || model.injective_padding == 0, || {
+        require(model.kind != Kind::Toy || model.injective_padding == 0 && !model.is_multiscale(), || {
             format!(
-                "model.injective_padding = {}: padding changes the dimension, so only classifiers may have it; set 0",
-                model.injective_padding
+                "model.injective_padding = {}, model.scales = {:?}: vectors are neither padded nor factored out; set 0 and \
+                 \"auto\"",
+                model.injective_padding, model.scales
             )
         })?;
         require(!model.kind.has_classes() || model.classes > 1, || {
@@ -155,7 +156,7 @@ impl Config {
                 model.activation != Activation::MaxMin || c.is_multiple_of(2) || first && model.blocks[0] == 1,
                 || format!("stage {stage} has {c} channels: activation maxmin pairs channels, so they must be even"),
             )?;
-            if model.kind.is_multiscale() && stage + 1 < model.strides.len() {
+            if model.is_multiscale() && stage + 1 < model.strides.len() {
                 require(c.is_multiple_of(2), || {
                     format!(
                         "model.input = {:?}: half of the {c} channels of stage {stage} are factored out, so they must be \

@@ -154,7 +154,7 @@ fn prepare(config: &Config, dataset: &Dataset) -> Result<Prepare> {
         Augmentation::Custom(augment) => Some(augment),
     };
     // Arrays are taken as they are, unless noise is asked for by name.
-    let density = config.model.kind.is_multiscale() && matches!(dataset.elements(), Elements::Bytes(_));
+    let density = config.model.kind.is_image_density() && matches!(dataset.elements(), Elements::Bytes(_));
     Ok(Prepare {
         pad: if wanted.len() == 3 { (wanted[1] - height) / 2 } else { 0 },
         augment,

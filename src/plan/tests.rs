@@ -139,7 +139,7 @@ fn model(kind: Kind, memory: Memory) -> Model {
     config.model.strides = vec![1, 2];
     config.model.channels = vec![4, 6];
     config.model.injective_padding = if kind == Kind::Classifier { 3 } else { 0 };
-    config.model.initial_squeeze = kind.is_multiscale();
+    config.model.initial_squeeze = kind.is_image_density();
     config.model.classes = 3;
     config.log_det.terms = 3;
     config.log_det.samples = 2;

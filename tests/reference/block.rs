@@ -7,8 +7,9 @@ use iresnet::nn::spectral::SpectralNorm;
 use iresnet::nn::{Activation, LogDet, Probes, Stop};
 use iresnet::random::Distribution;
 
-use crate::fixture::{Tensors, assert_close, load, part, run};
-use crate::{FORWARD, GRADIENT};
+use crate::fixture::{Tensors, assert_close, load, part};
+use crate::GRADIENT;
+use crate::machine::{Machine, on_every_machine};
 
 const CASES: [(&str, Activation); 4] = [
     ("block_elu", Activation::Elu),
@@ -73,6 +74,10 @@ fn state(fixture: &Tensors) -> Tensors {
 
 #[test]
 fn values_and_series_terms() {
+    on_every_machine(check_values_and_series_terms);
+}
+
+fn check_values_and_series_terms(machine: &Machine) {
     for (name, activation) in CASES {
         let (fixture, _) = load(name);
         let batch = fixture.get("x").shape()[0];
@@ -94,18 +99,22 @@ fn values_and_series_terms() {
             let results = g.call(&function, &arguments);
             g.output("y", results[0]);
             g.output("log_det", results[1]);
-            let results = run(&g, &inputs);
-            assert_close(&format!("{name} y"), results.get("y"), fixture.get("y"), FORWARD);
+            let results = machine.run(&g, &inputs);
+            assert_close(&format!("{name} y"), results.get("y"), fixture.get("y"), machine.forward());
             let series = part(fixture.get("series_logdet_1_to_10"), terms - 1);
             let wanted = Array::new([batch], series.data().iter().map(|x| x + of_actnorm).collect());
             let what = format!("{name} log-det of {terms} terms");
-            assert_close(&what, results.get("log_det"), &wanted, FORWARD);
+            assert_close(&what, results.get("log_det"), &wanted, machine.forward());
         }
     }
 }
 
 #[test]
 fn gradients_through_the_series() {
+    on_every_machine(check_gradients_through_the_series);
+}
+
+fn check_gradients_through_the_series(machine: &Machine) {
     for (name, activation) in CASES {
         let (fixture, _) = load(name);
         let shape = fixture.get("x").shape().clone();
@@ -139,7 +148,7 @@ fn gradients_through_the_series() {
             g.output("loss", loss);
             let names: Vec<&str> = names.iter().map(String::as_str).chain(["x"]).collect();
             let g = iresnet::nn::gradient_graph(g, names.iter().copied());
-            let results = run(&g, &inputs);
+            let results = machine.run(&g, &inputs);
             for parameter in names {
                 let (ours, theirs) = (format!("grad/{parameter}"), format!("grad.{parameter}"));
                 assert_close(&format!("{name} {theirs}"), results.get(&ours), fixture.get(&theirs), GRADIENT);
@@ -150,6 +159,10 @@ fn gradients_through_the_series() {
 
 #[test]
 fn inverses_after_fixed_numbers_of_iterations() {
+    on_every_machine(check_inverses_after_fixed_numbers_of_iterations);
+}
+
+fn check_inverses_after_fixed_numbers_of_iterations(machine: &Machine) {
     for (name, activation) in CASES {
         let (fixture, _) = load(name);
         let shape = fixture.get("x").shape().clone();
@@ -163,9 +176,9 @@ fn inverses_after_fixed_numbers_of_iterations() {
             arguments.extend(nodes);
             let results = g.call(&function, &arguments);
             g.output("x", results[0]);
-            let results = run(&g, &inputs);
+            let results = machine.run(&g, &inputs);
             let wanted = fixture.get(&format!("inverse_{limit}"));
-            assert_close(&format!("{name} after {limit} iterations"), results.get("x"), wanted, FORWARD);
+            assert_close(&format!("{name} after {limit} iterations"), results.get("x"), wanted, machine.forward());
         }
     }
 }
@@ -187,6 +200,10 @@ fn log_abs_determinant(mut m: Vec<Vec<f64>>) -> f64 {
 /// The determinant of the full Jacobian, one row for each copy of a sample.
 #[test]
 fn exact_log_determinants() {
+    on_every_machine(check_exact_log_determinants);
+}
+
+fn check_exact_log_determinants(machine: &Machine) {
     for (name, activation) in CASES {
         let (fixture, _) = load(name);
         let a = fixture.get("actnorm_out");
@@ -205,10 +222,10 @@ fn exact_log_determinants() {
         g.output("jacobian", jacobian);
         let sample = part(a, 0);
         let copies = (0..d).flat_map(|_| sample.data().to_vec()).collect();
-        let results = run(&g, &state(&fixture).with("a", Array::new([d, 4, 6, 6], copies)));
+        let results = machine.run(&g, &state(&fixture).with("a", Array::new([d, 4, 6, 6], copies)));
         let matrix = results.get("jacobian").data().chunks_exact(d).map(<[f64]>::to_vec).collect();
         let found = Array::new([1], vec![log_abs_determinant(matrix)]);
         let wanted = Array::new([1], vec![fixture.get("exact_block_logdet").data()[0]]);
-        assert_close(&format!("{name} exact log-det"), &found, &wanted, FORWARD);
+        assert_close(&format!("{name} exact log-det"), &found, &wanted, machine.forward());
     }
 }

@@ -8,16 +8,18 @@ use iresnet::nn::{actnorm, squeeze};
 use iresnet::optim;
 
 use crate::fixture::{Tensors, assert_close, load, part, reshaped, run};
-use crate::{FORWARD, GRADIENT};
+use crate::GRADIENT;
+use crate::machine::{Machine, on_every_machine};
 
 /// Rearrangements compute nothing.
 const EXACT: f64 = 0.0;
 
-/// f32 keeps 24 bits; trajectories of 20 steps add up their rounding.
-const TRAJECTORY: f64 = 1e-5;
-
 #[test]
 fn rearrangements_and_actnorm() {
+    on_every_machine(check_rearrangements_and_actnorm);
+}
+
+fn check_rearrangements_and_actnorm(machine: &Machine) {
     let (fixture, _) = load("layers");
     let x = fixture.get("x").clone();
     let mut g = Graph::new();
@@ -37,15 +39,15 @@ fn rearrangements_and_actnorm() {
         ("drop", dropped, "x", EXACT),
         ("first", first, "split_first", EXACT),
         ("second", second, "split_second", EXACT),
-        ("log_scale", log_scale, "actnorm_log_scale", FORWARD),
-        ("shift", shift, "actnorm_shift", FORWARD),
-        ("normal", normal, "actnorm_out", FORWARD),
-        ("restored", restored, "x", FORWARD),
+        ("log_scale", log_scale, "actnorm_log_scale", machine.forward()),
+        ("shift", shift, "actnorm_shift", machine.forward()),
+        ("normal", normal, "actnorm_out", machine.forward()),
+        ("restored", restored, "x", machine.forward()),
     ];
     for (name, node, _, _) in outputs {
         g.output(name, node);
     }
-    let results = run(&g, &Tensors::default().with("x", x));
+    let results = machine.run(&g, &Tensors::default().with("x", x));
     for (name, _, wanted, tolerance) in outputs {
         assert_close(name, results.get(name), fixture.get(wanted), tolerance);
     }
@@ -53,6 +55,10 @@ fn rearrangements_and_actnorm() {
 
 #[test]
 fn spectral_norm_and_its_gradient() {
+    on_every_machine(check_spectral_norm_and_its_gradient);
+}
+
+fn check_spectral_norm_and_its_gradient(machine: &Machine) {
     let (fixture, config) = load("spectral_norm");
     for case in config.as_array().unwrap() {
         let name = case["name"].as_str().unwrap();
@@ -79,9 +85,9 @@ fn spectral_norm_and_its_gradient() {
         }
         g.output("y", y);
         g.output("grad_weight_orig", gradient);
-        let results = run(&g, &tensors);
+        let results = machine.run(&g, &tensors);
         for output in ["weight_eff", "u1", "v1", "sigma", "y"] {
-            assert_close(&format!("{name} {output}"), results.get(output), tensors.get(output), FORWARD);
+            assert_close(&format!("{name} {output}"), results.get(output), tensors.get(output), machine.forward());
         }
         let gradient = "grad_weight_orig";
         assert_close(&format!("{name} {gradient}"), results.get(gradient), tensors.get(gradient), GRADIENT);
@@ -128,6 +134,10 @@ fn spectral_norm_of_several_layers_at_once() {
 
 #[test]
 fn optimizer_trajectories() {
+    on_every_machine(check_optimizer_trajectories);
+}
+
+fn check_optimizer_trajectories(machine: &Machine) {
     let (fixture, _) = load("optimizers");
     let base = OptimizerConfig::default();
     let cases = [
@@ -151,10 +161,10 @@ fn optimizer_trajectories() {
                 .with("grads", part(grads, step))
                 .with("lr", scalar(config.lr))
                 .with("step", scalar(step as f64 + 1.0));
-            let results = run(&graph, &values);
+            let results = machine.run(&graph, &values);
             values.update(&results);
             let what = format!("{name} after step {step}");
-            assert_close(&what, values.get("params"), &part(wanted, step), TRAJECTORY);
+            assert_close(&what, values.get("params"), &part(wanted, step), machine.forward());
         }
     }
 }

@@ -8,7 +8,7 @@ Tasks of the project; each sets up what it needs and says so.
 
     cargo xtask demo [--yes] [--out DIR]         build the program, run the demonstration, write pictures and report.html
     cargo xtask test [--yes] [--only SUITE]…     everything that CI runs; the last line counts the suites
-    cargo xtask setup [--yes]                    only the set-up: a Vulkan driver, a browser, Node
+    cargo xtask setup [--yes]                    only the set-up: a Vulkan driver, a browser, Node, Python
 
     --yes         install what is missing without asking (CI=true does the same); needs root or passwordless sudo
     --out DIR     folder for the demonstration's results [runs/demo]

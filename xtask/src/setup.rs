@@ -16,6 +16,7 @@ use std::process::Stdio;
 const DRIVER_PACKAGES: &[&str] = &["mesa-vulkan-drivers", "libgl1-mesa-dri", "libvulkan1", "libegl1"];
 const BROWSER_PACKAGES: &[&str] = &["chromium"];
 const NODE_PACKAGES: &[&str] = &["nodejs", "npm"];
+const PYTHON_PACKAGES: &[&str] = &["python3", "python3-venv"];
 
 /// Exit code where no adapter can be had.
 const NO_ADAPTER: u8 = 4;
@@ -23,7 +24,7 @@ const NO_ADAPTER: u8 = 4;
 /// What a task needs beside Rust.
 #[derive(Clone, Copy)]
 pub(crate) struct Needs {
-    /// Chromium, and node to drive it.
+    /// Chromium, node to drive it, and Python.
     browser: bool,
 }
 
@@ -50,6 +51,9 @@ fn missing(machine: &Machine, needs: Needs) -> Vec<&'static str> {
     // Node's own packages bring npm along: ask apt for it only where there is neither.
     if needs.browser && machine.program(&["node"]).is_none() {
         packages.extend(NODE_PACKAGES);
+    }
+    if needs.browser && machine.program(&["python3", "python"]).is_none() {
+        packages.extend(PYTHON_PACKAGES);
     }
     packages
 }
@@ -207,6 +211,7 @@ mod tests {
         ("/usr/share/vulkan/icd.d/lvp_icd.json", "{}"),
         ("/usr/bin/chromium", ""),
         ("/usr/bin/node", ""),
+        ("/usr/bin/python3", ""),
     ];
 
     #[test]
@@ -221,7 +226,8 @@ mod tests {
         let fake = Fake::new("empty", &[("/usr/bin/apt-get", "")], &[("PATH", "/usr/bin")]);
         assert_eq!(missing(&fake.0, Needs::DEMO), DRIVER_PACKAGES);
         let all = missing(&fake.0, Needs::TEST);
-        assert!(all.starts_with(DRIVER_PACKAGES) && all.ends_with(&["chromium", "nodejs", "npm"]), "{all:?}");
+        let others = ["chromium", "nodejs", "npm", "python3", "python3-venv"];
+        assert!(all.starts_with(DRIVER_PACKAGES) && all.ends_with(&others), "{all:?}");
     }
 
     #[test]

@@ -51,6 +51,12 @@ pub(crate) const ALL: &[Suite] = &[
     },
     Suite { name: "tint", about: "Chromium compiles every shader through WebGPU", needs_adapter: true, run: tint },
     Suite { name: "tests", about: "all tests, natively, on every adapter", needs_adapter: true, run: tests },
+    Suite {
+        name: "python",
+        about: "Python's numpy and safetensors open our files, and we theirs",
+        needs_adapter: false,
+        run: python,
+    },
     Suite { name: "doctests", about: "the examples in the documentation", needs_adapter: false, run: doctests },
 ];
 
@@ -120,6 +126,26 @@ fn tests(bench: &Bench) -> Result<(), String> {
         return run::run(bench.cargo().args(["nextest", "run", "--workspace", "--locked", "--no-fail-fast"]));
     }
     run::run(bench.cargo().args(["test", "--workspace", "--locked", "--no-fail-fast", "--lib", "--bins", "--tests"]))
+}
+
+fn python(bench: &Bench) -> Result<(), String> {
+    let python = environment(bench)?;
+    let mut command = bench.cargo();
+    command.args(["test", "--locked", "--test", "interchange", "python"]).env("IRESNET_PYTHON", python);
+    run::run(&mut command)
+}
+
+/// A Python with numpy and safetensors, in a virtual environment under the target folder.
+fn environment(bench: &Bench) -> Result<PathBuf, String> {
+    let folder = bench.target.join("python");
+    let python = folder.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" });
+    let ready = || run::command(&python).args(["-c", "import numpy, safetensors"]).output();
+    if !ready().is_ok_and(|done| done.status.success()) {
+        let system = bench.machine.program(&["python3", "python"]).ok_or("no Python; install Python 3 with venv")?;
+        run::run(run::command(system).args(["-m", "venv"]).arg(&folder))?;
+        run::run(run::command(&python).args(["-m", "pip", "install", "--quiet", "numpy", "safetensors"]))?;
+    }
+    Ok(python)
 }
 
 fn doctests(bench: &Bench) -> Result<(), String> {

@@ -149,7 +149,7 @@ impl Model {
     /// How many nats the unit is in which likelihoods are reported: a bit per dimension of images, a nat of vectors.
     pub(crate) fn nats_per_unit(&self) -> f64 {
         let bits = std::f64::consts::LN_2 * self.input_len() as f64;
-        if self.config().model.kind.is_multiscale() { bits } else { 1.0 }
+        if self.config().model.kind.is_image_density() { bits } else { 1.0 }
     }
 
     /// Data-dependent initialisation of ActNorm from n samples, block after block; also advances the power iteration.
@@ -292,7 +292,7 @@ impl Build<'_> {
         let log_prob = self.g.add(log_prior, log_det);
         let config = &self.model.config;
         let dimensions = self.model.input_len() as f64;
-        let bits_per_dim = config.model.kind.is_multiscale().then(|| {
+        let bits_per_dim = config.model.kind.is_image_density().then(|| {
             let scaled = self.g.scale(log_prob, -1.0 / (std::f64::consts::LN_2 * dimensions));
             // Levels of a dequantised image are 2⁻ⁿ apart: n bits lie between densities of levels and of units.
             self.g.add_scalar(scaled, f64::from(config.data.bits))

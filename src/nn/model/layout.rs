@@ -24,7 +24,7 @@ pub(super) fn lay_out(model: &ModelConfig) -> (Vec<Part>, Vec<Block>) {
         parts.push(Part::Pad(model.injective_padding));
         c += model.injective_padding;
     }
-    let multiscale = model.kind.is_multiscale();
+    let multiscale = model.is_multiscale();
     for (stage, &count) in model.blocks.iter().enumerate() {
         let mut norm_size = [h, w];
         if model.strides[stage] == 2 {
@@ -32,7 +32,7 @@ pub(super) fn lay_out(model: &ModelConfig) -> (Vec<Part>, Vec<Block>) {
             (c, h, w) = squeezed(c, h, w);
         }
         for index in 0..count {
-            // Published: in a classifier the squeeze belongs to the block, and the block's norms are taken before it.
+            // Published: with a single scale the squeeze belongs to the block, whose norms are taken before it.
             if multiscale || index > 0 {
                 norm_size = [h, w];
             }
@@ -197,7 +197,13 @@ pub(in crate::nn) fn norm_names(weight_orig: &str) -> [String; 3] {
 pub(super) fn unused_params(model: &ModelConfig, blocks: &[Block]) -> Vec<Param> {
     match model.kind {
         Kind::Classifier => prior_params(latent_len(model)).to_vec(),
-        Kind::Density => head_params(final_channels(blocks), model.classes),
+        Kind::Density => {
+            let mut unused = head_params(final_channels(blocks), model.classes);
+            if model.prior == Prior::Standard {
+                unused.extend(prior_params(latent_len(model)));
+            }
+            unused
+        }
         Kind::Toy | Kind::Hybrid => Vec::new(),
     }
 }

@@ -1,0 +1,117 @@
+//! `iresnet encode`.
+
+use std::path::PathBuf;
+
+use super::eval::LogDet;
+use super::{Outcome, batched, model, output};
+use crate::arrays::{self, Array, ArrayFile, Format};
+use crate::checkpoint::Checkpoint;
+use crate::error::{Error, Result};
+use crate::eval::Evaluator;
+use crate::gpu::{Gpu, block_on};
+use crate::nn::{self, Model};
+use crate::shape::Shape;
+
+/// What is written of what the model computes, in this order.
+const RESULTS: [&str; 5] = ["z", "logits", "log_prior", "log_det", "log_prob"];
+
+const EXAMPLES: &str = "\
+Examples:
+  iresnet encode model.safetensors --input images.npy --output codes.npz
+  iresnet encode model.safetensors --input images.safetensors --output codes.safetensors --log-det exact
+
+The input holds `x` (N, C, H, W), or (N, D) for points, as the model takes it: scaled and normalised already. The output
+gets z (N, D), every factored-out part flattened in order and then the rest, and as they apply logits (N, classes),
+log_prior, log_det and log_prob (N), in nats. A .npy file holds one array: x as input, z as output.";
+
+/// Send arrays through a model: latent numbers, logits, densities.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// Model file (.safetensors).
+    #[arg(value_name = "MODEL")]
+    pub model: PathBuf,
+
+    /// Arrays to encode (.safetensors, .npz or .npy).
+    #[arg(short, long, value_name = "FILE")]
+    pub input: PathBuf,
+
+    /// File to write (.safetensors, .npz or .npy).
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+
+    /// How to compute the log-determinant. By default as in training.
+    #[arg(long, value_name = "HOW", value_enum)]
+    pub log_det: Option<LogDet>,
+
+    /// Samples computed at once. By default as many as in a training step.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch: Option<u32>,
+
+    /// Adapter, as `iresnet adapters` names it. By default the best one.
+    #[arg(long, value_name = "ID")]
+    pub adapter: Option<String>,
+}
+
+/// Encodes.
+///
+/// # Errors
+/// Of model file, arrays and adapter; [`Error::Io`] where the output cannot be written.
+pub fn run(args: &Args) -> Result<Outcome> {
+    Format::of_output(&args.output)?;
+    let checkpoint = Checkpoint::load(&args.model)?;
+    let x = batched::input(&ArrayFile::open(&args.input)?, "x", &checkpoint.config.model.input)?;
+    let log_det = log_det(&Model::new(&checkpoint.config)?, args.log_det)?;
+    let results = block_on(async {
+        let gpu = Gpu::open(args.adapter.as_deref()).await?;
+        let (mut network, config) = model::place(&gpu, checkpoint)?;
+        let batch = batched::size(args.batch, config.data.batch, &x);
+        let evaluator = Evaluator::new(&mut network, batch, log_det).await?;
+        // A classifier compares with labels, whose verdict is not wanted here.
+        let labels = vec![0; batch];
+        let mut results: Vec<(&str, Vec<f32>)> =
+            RESULTS.into_iter().filter(|name| evaluator.gives(name)).map(|name| (name, Vec::new())).collect();
+        for (draw, (part, real)) in batched::parts(&x, batch).enumerate() {
+            evaluator.run(&part, &labels, config.train.seed, draw as u32);
+            for (name, all) in &mut results {
+                let data = evaluator.read(name).await?;
+                all.extend(&data[..data.len() / batch * real]);
+            }
+        }
+        Ok::<_, Error>(results)
+    })?;
+    let count = x.shape()[0];
+    let finite = results.iter().all(|(_, data)| data.iter().all(|x| x.is_finite()));
+    let results: Vec<(&str, Array)> = results.into_iter().map(|(name, data)| (name, rows(count, data))).collect();
+    arrays::write(&args.output, &results)?;
+    let names: Vec<String> = results.iter().map(|(name, array)| format!("{name} {}", array.shape)).collect();
+    output::print(&format!("{}: {}", args.output.display(), names.join(", ")));
+    if !finite {
+        output::note("warning: some results are not finite; the input is far from what the model was trained on");
+    }
+    Ok(Outcome::Done)
+}
+
+/// `data` as `count` rows, or as a vector where each has one number.
+fn rows(count: usize, data: Vec<f32>) -> Array {
+    let width = data.len() / count;
+    let shape = if width == 1 { Shape::from([count]) } else { Shape::from([count, width]) };
+    Array::floats(shape, data)
+}
+
+/// The log-determinant asked for: without a wish that of training; none for a classifier.
+fn log_det(model: &Model, asked: Option<LogDet>) -> Result<Option<nn::LogDet>> {
+    let config = &model.config().log_det;
+    Ok(match (model.training_log_det(), asked) {
+        (None, Some(_)) => {
+            return Err(Error::Config("--log-det: a classifier has no density; leave it away".into()));
+        }
+        (trained, None) => trained,
+        (_, Some(LogDet::Exact)) => Some(nn::LogDet::Exact),
+        (_, Some(LogDet::Series)) => Some(nn::LogDet::Series {
+            terms: config.terms,
+            samples: config.samples,
+            probe: config.probe.distribution(),
+        }),
+    })
+}

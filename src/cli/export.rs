@@ -1,0 +1,46 @@
+//! `iresnet export`.
+
+use std::path::PathBuf;
+
+use super::{Outcome, output};
+use crate::checkpoint::Checkpoint;
+use crate::error::Result;
+use crate::interchange;
+
+const EXAMPLES: &str = "\
+Examples:
+  iresnet export runs/a/model.safetensors --output exported
+
+In Python, with a model of the published code:
+  model.load_state_dict(safetensors.torch.load_file(\"exported/model.safetensors\"))
+
+The folder gets
+  model.safetensors  the state dict under the published names; itself a model file, for this program and for browsers
+  config.toml        its configuration; `iresnet import` takes both back
+  model.json         what a page needs to know before it loads the model: shapes, classes, size, hash";
+
+/// Write a model for PyTorch and for the web.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// Model file (.safetensors).
+    #[arg(value_name = "MODEL")]
+    pub model: PathBuf,
+
+    /// Folder to write; made where it is not there.
+    #[arg(short, long, value_name = "DIR")]
+    pub output: PathBuf,
+}
+
+/// Exports.
+///
+/// # Errors
+/// Of the model file; [`Error::Io`](crate::error::Error::Io) where the folder cannot be written.
+pub fn run(args: &Args) -> Result<Outcome> {
+    let checkpoint = Checkpoint::load(&args.model)?.model_only();
+    let written = interchange::export(&checkpoint, &args.output)?;
+    for path in written {
+        output::print(&format!("{}", path.display()));
+    }
+    Ok(Outcome::Done)
+}
