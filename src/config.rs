@@ -185,6 +185,14 @@ impl Default for ModelConfig {
 }
 
 impl ModelConfig {
+    /// Number of latent numbers of a sample: the elements of the padded input.
+    pub fn latent_len(&self) -> usize {
+        let input: usize = self.input.iter().product();
+        let &[_, height, width] = self.input.as_slice() else { return input };
+        let pixels = height * width / if self.initial_squeeze { 4 } else { 1 };
+        input + self.injective_padding * pixels
+    }
+
     /// Whether half of the channels are factored out after each stage but the last.
     pub fn is_multiscale(&self) -> bool {
         match self.scales {

@@ -128,3 +128,13 @@ fn only_classifiers_are_padded_unless_the_configuration_says_so() {
     config.set("model.kind", "density").unwrap();
     assert_eq!(config.model.injective_padding, 2);
 }
+
+/// Whatever a file of strangers asks for is refused before anything is made of it.
+#[test]
+fn absurd_sizes_are_refused() {
+    for key in ["blocks", "strides", "channels", "input", "injective_padding", "hidden_layers", "classes"] {
+        let list = ["blocks", "strides", "channels", "input"].contains(&key);
+        let value = if list { "[9223372036854775807, 9223372036854775807, 2]" } else { "9223372036854775807" };
+        assert_names(&format!("[model]\n{key} = {value}"), &[&format!("model.{key}")]);
+    }
+}

@@ -19,6 +19,7 @@ impl Config {
     /// # Errors
     /// The first value that does not, with its key and what to do.
     pub fn validate(&self) -> Result<()> {
+        self.validate_sizes()?;
         self.validate_model()?;
         self.validate_shapes()?;
         self.validate_log_det()?;
@@ -37,6 +38,26 @@ impl Config {
         })?;
         require(train.log_every > 0, || "train.log_every = 0: write 1 to log every step".into())?;
         require(train.init_batch > 0, || "train.init_batch = 0: ActNorm needs samples to be initialised from".into())
+    }
+
+    /// Bounds that no network reaches: configurations also come in files of strangers, and everything below multiplies.
+    fn validate_sizes(&self) -> Result<()> {
+        let model = &self.model;
+        let most = |key: &str, value: usize, bound: usize| {
+            require(value <= bound, || format!("model.{key}: {value} is more than the {bound} there may be"))
+        };
+        let product = |values: &[usize]| values.iter().fold(1usize, |product, &value| product.saturating_mul(value));
+        most("blocks", model.blocks.iter().fold(0, |sum, &count| sum.saturating_add(count)), 10_000)?;
+        most("blocks, number of stages", model.blocks.len(), 100)?;
+        for &channels in &model.channels {
+            most("channels", channels, 1 << 20)?;
+        }
+        most("input, number of elements", product(&model.input), 1 << 28)?;
+        most("input, number of axes", model.input.len(), 3)?;
+        most("injective_padding", model.injective_padding, 1 << 16)?;
+        most("hidden_layers", model.hidden_layers, 1000)?;
+        // Labels are f32 on the device: whole numbers up to here are exact.
+        most("classes", model.classes, 1 << 24)
     }
 
     fn validate_model(&self) -> Result<()> {
@@ -191,13 +212,12 @@ impl Config {
                 .into()
         })?;
         let model = &self.model;
-        let dimension: usize = model.input.iter().product();
+        let dimension = model.latent_len();
         let exact = log_det.estimator == Estimator::Exact && model.kind.has_density();
         require(!exact || dimension <= EXACT_LIMIT, || {
             format!(
                 "log_det.estimator = \"exact\": training computes it for at most {EXACT_LIMIT} dimensions, \
-                 model.input = {:?} has {dimension}; use \"series\"",
-                model.input
+                 this model has {dimension}; use \"series\""
             )
         })?;
         require(!model.kind.has_density() || model.coefficient.is_some() || exact, || {

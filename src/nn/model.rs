@@ -172,7 +172,7 @@ impl Model {
 
     /// Number of latent numbers of a sample: the elements of the padded input.
     pub fn latent_len(&self) -> usize {
-        layout::latent_len(&self.config.model)
+        self.config.model.latent_len()
     }
 
     /// Number of classes, for models that have them.

@@ -88,11 +88,11 @@ impl Model {
     /// An exact log-determinant of more dimensions than the graph can eliminate.
     pub fn eval_graph(&self, n: usize, evaluation: &Evaluation) -> Result<Graph> {
         let kind = self.config().model.kind;
-        if evaluation.log_det == Some(LogDet::Exact) && self.input_len() > EXACT_LIMIT {
+        if evaluation.log_det == Some(LogDet::Exact) && self.latent_len() > EXACT_LIMIT {
             return Err(Error::Config(format!(
                 "an exact log-determinant of {} dimensions is not computed in a graph (at most {EXACT_LIMIT}); use the \
                  series, or `iresnet eval --log-det exact`",
-                self.input_len()
+                self.latent_len()
             )));
         }
         let mut build = Build::new(self, n);

@@ -70,16 +70,6 @@ fn lay_out_toy(model: &ModelConfig) -> (Vec<Part>, Vec<Block>) {
     ((0..blocks.len()).map(Part::Block).collect(), blocks)
 }
 
-/// Number of latent numbers of a sample.
-pub(super) fn latent_len(model: &ModelConfig) -> usize {
-    let input: usize = model.input.iter().product();
-    if model.kind == Kind::Toy {
-        return input;
-    }
-    let pixels = model.input[1] * model.input[2] / if model.initial_squeeze { 4 } else { 1 };
-    input + model.injective_padding * pixels
-}
-
 /// Channels that reach the head.
 fn final_channels(blocks: &[Block]) -> usize {
     blocks.last().map_or(0, |block| block.branch.input[0])
@@ -150,7 +140,7 @@ pub(super) fn head_names(kind: Kind, number: usize) -> (Option<String>, String) 
 pub(super) fn params(model: &ModelConfig, blocks: &[Block]) -> Vec<Param> {
     let mut params = Vec::new();
     if model.kind.has_density() && model.prior == Prior::Learned {
-        params.extend(prior_params(latent_len(model)));
+        params.extend(prior_params(model.latent_len()));
     }
     for block in blocks {
         let mut fan_in = 1;
@@ -196,11 +186,11 @@ pub(in crate::nn) fn norm_names(weight_orig: &str) -> [String; 3] {
 /// What the published code holds besides.
 pub(super) fn unused_params(model: &ModelConfig, blocks: &[Block]) -> Vec<Param> {
     match model.kind {
-        Kind::Classifier => prior_params(latent_len(model)).to_vec(),
+        Kind::Classifier => prior_params(model.latent_len()).to_vec(),
         Kind::Density => {
             let mut unused = head_params(final_channels(blocks), model.classes);
             if model.prior == Prior::Standard {
-                unused.extend(prior_params(latent_len(model)));
+                unused.extend(prior_params(model.latent_len()));
             }
             unused
         }
