@@ -120,8 +120,13 @@ impl Array {
 
     /// Position `at` of the flat elements as indices: `[3, 0, 5]`.
     pub fn place(&self, at: usize) -> String {
-        let indices: Vec<usize> =
-            self.shape.strides().iter().zip(self.shape.extents()).map(|(stride, extent)| at / stride % extent).collect();
+        let indices: Vec<usize> = self
+            .shape
+            .strides()
+            .iter()
+            .zip(self.shape.extents())
+            .map(|(stride, extent)| at / stride % extent)
+            .collect();
         Shape::from(indices).to_string()
     }
 }
@@ -148,7 +153,9 @@ impl ArrayFile {
     pub fn open(path: &Path) -> Result<Self> {
         let fail = |problem: String| Error::Data { path: path.into(), problem };
         let Some(format) = Format::of(path) else {
-            return Err(fail("arrays are read from .safetensors, .npz and .npy files; convert it to one of these".into()));
+            return Err(fail(
+                "arrays are read from .safetensors, .npz and .npy files; convert it to one of these".into(),
+            ));
         };
         let bytes = std::fs::read(path).map_err(|error| fail(format!("cannot be read: {error}")))?;
         if bytes.is_empty() {

@@ -96,10 +96,7 @@ fn pickled(path: &Path) -> Option<String> {
 }
 
 /// The model's tensors out of a state, in the model's order; names of what else it may hold; and what is wrong.
-fn match_up(
-    model: &Model,
-    mut state: BTreeMap<String, Array>,
-) -> (Vec<(String, Tensor)>, Vec<String>, Vec<String>) {
+fn match_up(model: &Model, mut state: BTreeMap<String, Array>) -> (Vec<(String, Tensor)>, Vec<String>, Vec<String>) {
     let (mut tensors, mut problems) = (Vec::new(), Vec::new());
     for param in model.params() {
         let name = &param.name;
@@ -187,7 +184,8 @@ fn complaint(problems: &[String], cures: &[String]) -> String {
 pub fn state_dict(checkpoint: &Checkpoint) -> Result<Vec<(String, Array)>> {
     let model = Model::new(&checkpoint.config)?;
     let unused = param::initialize(&model.unused_params(), 0);
-    let own = model.params().iter().filter_map(|param| checkpoint.tensor(&param.name).map(|tensor| (&param.name, tensor)));
+    let own =
+        model.params().iter().filter_map(|param| checkpoint.tensor(&param.name).map(|tensor| (&param.name, tensor)));
     let all = own.chain(unused.iter().map(|(name, tensor)| (name, tensor)));
     Ok(all
         .map(|(name, tensor)| {

@@ -1,12 +1,12 @@
 //! State dicts of the published code through the program: import, encode, decode, train, export.
 
-#[path = "common/fixture.rs"]
-#[allow(dead_code, reason = "shared with the reference tests, which use more of it")]
-mod fixture;
 #[path = "interchange/arrays.rs"]
 mod arrays;
 #[path = "interchange/bad_states.rs"]
 mod bad_states;
+#[path = "common/fixture.rs"]
+#[allow(dead_code, reason = "shared with the reference tests, which use more of it")]
+mod fixture;
 #[path = "interchange/networks.rs"]
 mod networks;
 #[path = "common/program.rs"]

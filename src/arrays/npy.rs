@@ -58,16 +58,17 @@ pub(super) fn read(mut reader: impl Read, len: Option<u64>) -> Result<Array, Str
     let there = len.map(|len| len.saturating_sub(before + header_len as u64));
     if there.is_some_and(|there| there != bytes as u64) {
         let there = there.unwrap_or_default();
-        return Err(format!(
-            "of shape {shape} needs {bytes} bytes of elements, {there} are there; was it truncated?"
-        ));
+        return Err(format!("of shape {shape} needs {bytes} bytes of elements, {there} are there; was it truncated?"));
     }
     let mut data = Vec::new();
-    data.try_reserve_exact(bytes).map_err(|_| format!("of shape {shape} needs {bytes} bytes, more than there is memory"))?;
+    data.try_reserve_exact(bytes)
+        .map_err(|_| format!("of shape {shape} needs {bytes} bytes, more than there is memory"))?;
     // One byte more than wanted, so that a longer stream is noticed.
     reader.take(bytes as u64 + 1).read_to_end(&mut data).map_err(|error| format!("cannot be read: {error}"))?;
     if data.len() != bytes {
-        return Err(format!("of shape {shape} needs {bytes} bytes of elements, it has more or fewer; was it truncated?"));
+        return Err(format!(
+            "of shape {shape} needs {bytes} bytes of elements, it has more or fewer; was it truncated?"
+        ));
     }
     let elements = header.element.decode(&data, header.big_endian)?;
     if header.fortran_order && shape.rank() > 1 {
@@ -221,7 +222,8 @@ pub(super) fn to_bytes(array: &Array) -> Vec<u8> {
     // As numpy spells it, so that equal arrays give equal bytes.
     let extents: Vec<String> = array.shape.extents().iter().map(usize::to_string).collect();
     let comma = if extents.len() == 1 { "," } else { "" };
-    let mut header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({}{comma}), }}", extents.join(", "));
+    let mut header =
+        format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({}{comma}), }}", extents.join(", "));
     // The elements begin at a multiple of 64 bytes, and a line end stands before them.
     let padded = (MAGIC.len() + 4 + header.len() + 1).next_multiple_of(64);
     let spaces = padded - MAGIC.len() - 4 - 1 - header.len();

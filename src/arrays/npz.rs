@@ -53,9 +53,8 @@ pub(super) fn to_bytes(arrays: &[(&str, Array)]) -> Vec<u8> {
     let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
     for (name, array) in arrays {
         let bytes = npy::to_bytes(array);
-        let options = SimpleFileOptions::default()
-            .compression_method(CompressionMethod::Stored)
-            .large_file(bytes.len() > LARGE);
+        let options =
+            SimpleFileOptions::default().compression_method(CompressionMethod::Stored).large_file(bytes.len() > LARGE);
         let written = archive.start_file(format!("{name}{ENDING}"), options);
         written.expect("names differ and are short");
         archive.write_all(&bytes).expect("memory takes all bytes");

@@ -50,8 +50,9 @@ impl File {
 
     pub(super) fn read(&self, name: &str) -> Result<Array, String> {
         let entry = self.entries.iter().find(|entry| entry.name == name).expect("asked for by one of the names");
-        let element = element(entry.dtype)
-            .ok_or_else(|| format!("has elements of type {:?}, which are not supported; convert it to F32", entry.dtype))?;
+        let element = element(entry.dtype).ok_or_else(|| {
+            format!("has elements of type {:?}, which are not supported; convert it to F32", entry.dtype)
+        })?;
         let elements = element.decode(&self.bytes[entry.place.clone()], false)?;
         Ok(Array::new(entry.shape.clone(), elements))
     }

@@ -7,8 +7,9 @@ use super::{Outcome, batched, model, output};
 use crate::arrays::{self, Array, ArrayFile, Format};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
-use crate::eval::Evaluator;
+use crate::eval::{Evaluator, ExactEvaluator};
 use crate::gpu::{Gpu, block_on};
+use crate::nn::logdet::EXACT_LIMIT;
 use crate::nn::{self, Model};
 use crate::shape::Shape;
 
@@ -61,21 +62,36 @@ pub fn run(args: &Args) -> Result<Outcome> {
     Format::of_output(&args.output)?;
     let checkpoint = Checkpoint::load(&args.model)?;
     let x = batched::input(&ArrayFile::open(&args.input)?, "x", &checkpoint.config.model.input)?;
-    let log_det = log_det(&Model::new(&checkpoint.config)?, args.log_det)?;
+    let model = Model::new(&checkpoint.config)?;
+    let whole = args.log_det == Some(LogDet::Exact) && model.latent_len() > EXACT_LIMIT;
+    let log_det = log_det(&model, args.log_det)?.filter(|_| !whole);
     let results = block_on(async {
         let gpu = Gpu::open(args.adapter.as_deref()).await?;
         let (mut network, config) = model::place(&gpu, checkpoint)?;
         let batch = batched::size(args.batch, config.data.batch, &x);
+        let exact = if whole { Some(ExactEvaluator::new(&mut network, batch).await?) } else { None };
         let evaluator = Evaluator::new(&mut network, batch, log_det).await?;
+        let given = |name: &&str| evaluator.gives(name) || whole && name.starts_with("log_");
+        let mut results: Vec<(&str, Vec<f32>)> =
+            RESULTS.into_iter().filter(given).map(|name| (name, Vec::new())).collect();
         // A classifier compares with labels, whose verdict is not wanted here.
         let labels = vec![0; batch];
-        let mut results: Vec<(&str, Vec<f32>)> =
-            RESULTS.into_iter().filter(|name| evaluator.gives(name)).map(|name| (name, Vec::new())).collect();
         for (draw, (part, real)) in batched::parts(&x, batch).enumerate() {
+            let densities = match &exact {
+                Some(exact) => exact.run(&mut network, &part, real).await?,
+                None => Vec::new(),
+            };
             evaluator.run(&part, &labels, config.train.seed, draw as u32);
             for (name, all) in &mut results {
-                let data = evaluator.read(name).await?;
-                all.extend(&data[..data.len() / batch * real]);
+                match (*name, whole) {
+                    ("log_prior", true) => all.extend(densities.iter().map(|[log_prior, _]| *log_prior as f32)),
+                    ("log_det", true) => all.extend(densities.iter().map(|[_, log_det]| *log_det as f32)),
+                    ("log_prob", true) => all.extend(densities.iter().map(|[a, b]| (a + b) as f32)),
+                    _ => {
+                        let data = evaluator.read(name).await?;
+                        all.extend(&data[..data.len() / batch * real]);
+                    }
+                }
             }
         }
         Ok::<_, Error>(results)
@@ -101,17 +117,19 @@ fn rows(count: usize, data: Vec<f32>) -> Array {
 
 /// The log-determinant asked for: without a wish that of training; none for a classifier.
 fn log_det(model: &Model, asked: Option<LogDet>) -> Result<Option<nn::LogDet>> {
-    let config = &model.config().log_det;
+    let settings = &model.config().log_det;
+    let (terms, samples, probe) = (settings.terms, settings.samples, settings.probe.distribution());
     Ok(match (model.training_log_det(), asked) {
         (None, Some(_)) => {
             return Err(Error::Config("--log-det: a classifier has no density; leave it away".into()));
         }
         (trained, None) => trained,
         (_, Some(LogDet::Exact)) => Some(nn::LogDet::Exact),
-        (_, Some(LogDet::Series)) => Some(nn::LogDet::Series {
-            terms: config.terms,
-            samples: config.samples,
-            probe: config.probe.distribution(),
-        }),
+        // Without a gradient only the memory differs from the series that is differentiated through.
+        (_, Some(LogDet::Series)) => Some(nn::LogDet::Neumann { terms, samples, probe }),
+        (_, Some(LogDet::Unbiased)) => {
+            let (law, exact_terms) = (settings.law(), settings.exact_terms);
+            Some(nn::LogDet::Unbiased { law, exact_terms, samples, probe })
+        }
     })
 }

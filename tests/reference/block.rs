@@ -7,8 +7,8 @@ use iresnet::nn::spectral::SpectralNorm;
 use iresnet::nn::{Activation, LogDet, Probes, Stop};
 use iresnet::random::Distribution;
 
-use crate::fixture::{Tensors, assert_close, load, part};
 use crate::GRADIENT;
+use crate::fixture::{Tensors, assert_close, load, part};
 use crate::machine::{Machine, on_every_machine};
 
 const CASES: [(&str, Activation); 4] = [

@@ -148,7 +148,8 @@ fn the_density_trains_as_published_on_every_adapter() {
 /// Densities of every kind; classifiers are trained by the program itself, in the tests of interchange.
 #[test]
 fn small_densities_train_as_published_on_every_adapter() {
-    let names = ["density_elu", "density_softplus", "density_sorting", "density_relu", "density_padded", "density_single"];
+    let names =
+        ["density_elu", "density_softplus", "density_sorting", "density_relu", "density_padded", "density_single"];
     let networks = names.map(|name| {
         let name = format!("network_{name}");
         let (_, config) = load(&name);

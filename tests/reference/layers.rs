@@ -7,8 +7,8 @@ use iresnet::nn::spectral::SpectralNorm;
 use iresnet::nn::{actnorm, squeeze};
 use iresnet::optim;
 
-use crate::fixture::{Tensors, assert_close, load, part, reshaped, run};
 use crate::GRADIENT;
+use crate::fixture::{Tensors, assert_close, load, part, reshaped, run};
 use crate::machine::{Machine, on_every_machine};
 
 /// Rearrangements compute nothing.
