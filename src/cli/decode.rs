@@ -64,7 +64,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
         let (mut network, config) = model::place(&gpu, checkpoint)?;
         let batch = batched::size(args.batch, config.data.batch, &z);
         let inverter = Inverter::new(&mut network, batch, args.solver.stop()).await?;
-        let mut all = Inverted { x: vec![], iterations: vec![], residual: vec![], converged: vec![] };
+        let mut all = Inverted::default();
         for (part, real) in batched::parts(&z, batch) {
             let inverted = inverter.invert(&part).await?;
             all.x.extend(&inverted.x[..inverted.x.len() / batch * real]);
@@ -75,6 +75,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
         Ok::<_, Error>(all)
     })?;
     report(args, &inverted);
+    let judged = args.solver.judge(&inverted);
     let count = shape[0];
     let iterations = inverted.iterations.iter().map(|&count| count as i64).collect();
     let results = [
@@ -84,10 +85,10 @@ pub fn run(args: &Args) -> Result<Outcome> {
         ("converged", Array::new([count], Elements::Bool(inverted.converged))),
     ];
     arrays::write(&args.output, &results)?;
-    Ok(Outcome::Done)
+    judged.map(|()| Outcome::Done)
 }
 
-/// Says how well it went: never silent about samples that did not converge.
+/// Says how well it went.
 fn report(args: &Args, inverted: &Inverted) {
     let count = inverted.converged.len();
     let converged = inverted.converged.iter().filter(|&&converged| converged).count();
@@ -98,12 +99,4 @@ fn report(args: &Args, inverted: &Inverted) {
         "{path}: {count} samples, {converged} converged, last change at most {residual:.1e}, at most {most} iterations over \
          all blocks"
     ));
-    // Without a tolerance a number of iterations was asked for, and done.
-    if converged < count && args.solver.stop().tolerance > 0.0 {
-        output::note(&format!(
-            "warning: {} of {count} samples did not converge, see `converged`; raise --iterations or --tolerance, or try \
-             --solver anderson",
-            count - converged
-        ));
-    }
 }

@@ -52,6 +52,32 @@ fn the_classifier_is_imported_evaluated_and_inverted() {
     place.ends_with(&["encode", "m.safetensors", "--input", "x.npz", "--output", "z.npy"], 0);
     assert_close("z of .npy", load_npy(&place, "z.npy").get("z"), fixture.get("eval.z"), FORWARD);
     assert_inverses(&place, &fixture, &[10, 100]);
+
+    let labels = part(fixture.get("labels"), 0);
+    let (mut loss, mut right) = (0.0, 0.0);
+    for (sample, &label) in labels.data().iter().enumerate() {
+        let logits = part(fixture.get("eval.logits"), sample);
+        let chosen = logits.data()[label as usize];
+        loss += logits.data().iter().map(|logit| (logit - chosen).exp()).sum::<f64>().ln() / 8.0;
+        right += f64::from(u8::from(logits.data().iter().all(|&logit| logit <= chosen))) / 8.0;
+    }
+    let batch = Tensors::default().with("x", part(fixture.get("x"), 0)).with("labels", labels);
+    save(&place.path("batch.safetensors"), &batch, "");
+    let found = evaluation(&place, &["--data", "arrays:batch.safetensors"]);
+    assert_eq!(found["accuracy"], right);
+    assert_number("cross-entropy", &found["loss"], loss);
+}
+
+/// What `eval` says as JSON.
+fn evaluation(place: &Place, arguments: &[&str]) -> serde_json::Value {
+    let done = place.command(&[&["eval", "m.safetensors", "--json"], arguments].concat()).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    serde_json::from_slice(&done.stdout).unwrap()
+}
+
+fn assert_number(what: &str, found: &serde_json::Value, wanted: f64) {
+    let one = |number| Array::new([1], vec![number]);
+    assert_close(what, &one(found.as_f64().unwrap()), &one(wanted), FORWARD);
 }
 
 /// The only array of a `.npy` file, as z.
@@ -120,6 +146,17 @@ fn the_density_is_imported_evaluated_and_inverted() {
     let array = iresnet::arrays::ArrayFile::open(&place.path("z.safetensors")).unwrap().read("z").unwrap();
     iresnet::arrays::write(&place.path("z.npy"), &[("z", array)]).unwrap();
     assert_inverses(&place, &fixture, &[5, 10, 100]);
+
+    let data = ["--data", "arrays:x.safetensors", "--log-det", "exact", "--limit", "2"];
+    let found = evaluation(&place, &data);
+    let nats: f64 = (0..2)
+        .map(|sample| {
+            let of = |name: &str| fixture.get(name).data()[sample];
+            of("eval.logpz") + of("eval.exact_logdet_first2")
+        })
+        .sum();
+    let dimensions = 3.0 * 16.0 * 16.0;
+    assert_number("bits/dim", &found["bits_per_dim"], 8.0 - nats / 2.0 / dimensions / std::f64::consts::LN_2);
 }
 
 fn first_axis(found: &Tensors) -> [usize; 1] {
