@@ -93,12 +93,6 @@ fn distances(a: &Array, b: &Array) -> Vec<f64> {
     pairs.map(|(a, b)| a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt()).collect()
 }
 
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted[sorted.len() / 2]
-}
-
 /// Algorithm 1 with this many iterations is what the accelerated solver is compared with.
 const PUBLISHED: f64 = 100.0;
 
