@@ -5,8 +5,9 @@
 //! numbers. A checkpoint of a run is a model file that also holds the optimizer's state as `optimizer/NAME`. Files are written
 //! beside their place, flushed and renamed, so that a file under its name is always whole.
 //!
-//! A finished model has a second entry, `iresnet.certificate`: its [`Certificate`] as JSON. It follows from the numbers, is
-//! there for readers who cannot compute it, and is believed by nobody: `iresnet verify` computes it anew.
+//! The JSON of a finished model has its [`Certificate`] as well, under `certificate`. It follows from the numbers, is there
+//! for readers who cannot compute it, and is believed by nobody: `iresnet verify` computes it anew. (An entry of its own
+//! would do, but a safetensors header holds entries in no fixed order, and equal models are to be equal files.)
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -25,8 +26,6 @@ use crate::tensor::Tensor;
 const VERSION: u32 = 1;
 /// The metadata entry.
 const ENTRY: &str = "iresnet";
-/// The metadata entry of the certificate.
-const CERTIFICATE: &str = "iresnet.certificate";
 /// What [`Checkpoint::from_bytes`] says of a file whose hash differs.
 pub(crate) const DAMAGED: &str = "damaged: its contents do not have the hash it was written with";
 /// The one tensor of integers in a published state dict.
@@ -52,6 +51,9 @@ struct Header {
     hash: String,
     /// As it was written: a later version may know more keys, which must not change the hash.
     config: Box<RawValue>,
+    /// As it stands there: a file whose certificate cannot be read is a model all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    certificate: Option<Box<RawValue>>,
 }
 
 impl Checkpoint {
@@ -68,20 +70,23 @@ impl Checkpoint {
             let view = TensorView::new(Dtype::F32, tensor.shape().extents().to_vec(), bytes);
             (name.as_str(), view.expect("a tensor's data fit its shape"))
         });
-        let mut metadata = self.metadata();
-        // JSON has no infinities: a certificate that holds one certifies nothing.
-        if let Some(certificate) = certificate.filter(|certificate| certificate.log_lipschitz.is_finite()) {
-            let json = serde_json::to_string(certificate).expect("a certificate can be written as JSON");
-            metadata.insert(CERTIFICATE.to_string(), json);
-        }
-        safetensors::serialize(views, Some(metadata)).expect("the names of a model fit into a header")
+        safetensors::serialize(views, Some(self.certified_metadata(certificate)))
+            .expect("the names of a model fit into a header")
     }
 
     /// The file's metadata. Whatever holds the tensors and this is a model file, also with the published code's unused
     /// tensors besides, and its counter as an integer.
     pub(crate) fn metadata(&self) -> HashMap<String, String> {
+        self.certified_metadata(None)
+    }
+
+    fn certified_metadata(&self, certificate: Option<&Certificate>) -> HashMap<String, String> {
         let config = RawValue::from_string(self.config.to_json()).expect("it is JSON");
-        let header = Header { version: VERSION, step: self.step, hash: self.hash(), config };
+        // JSON has no infinities: a certificate that holds one certifies nothing.
+        let certificate = certificate
+            .filter(|certificate| certificate.log_lipschitz.is_finite())
+            .map(|certificate| serde_json::value::to_raw_value(certificate).expect("numbers and names are JSON"));
+        let header = Header { version: VERSION, step: self.step, hash: self.hash(), config, certificate };
         let json = serde_json::to_string(&header).expect("a configuration can be written as JSON");
         HashMap::from([(ENTRY.to_string(), json)])
     }
@@ -217,7 +222,8 @@ impl Checkpoint {
 /// The certificate that a file's bytes hold, if they hold one that can be read.
 pub fn stored_certificate(bytes: &[u8]) -> Option<Certificate> {
     let (_, metadata) = SafeTensors::read_metadata(bytes).ok()?;
-    serde_json::from_str(metadata.metadata().as_ref()?.get(CERTIFICATE)?).ok()
+    let header: Header = serde_json::from_str(metadata.metadata().as_ref()?.get(ENTRY)?).ok()?;
+    serde_json::from_str(header.certificate?.get()).ok()
 }
 
 #[cfg(feature = "cli")]
