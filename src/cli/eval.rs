@@ -109,16 +109,21 @@ pub fn run(args: &Args) -> Result<Outcome> {
         print("cross-entropy", cross_entropy, "nats");
     }
     match (summary.bits_per_dim, summary.log_prob) {
-        (Some(bits), _) => print("bits/dim", bits, "by the choice of samples"),
-        (None, Some(log_prob)) => print("log-likelihood", log_prob, "nats, by the choice of samples"),
+        (Some(bits), _) => print("bits/dim", bits, ""),
+        (None, Some(log_prob)) => print("log-likelihood", log_prob, "nats"),
         (None, None) => {}
     }
     if let Some(precision) = summary.precision {
         let Precision { terms, probes, probe_standard_error, bias_bound } = precision;
         output::print(&format!("               ± {probe_standard_error:.1e} by {probes} probes a sample"));
-        output::print(&format!(
-            "               ± {bias_bound:.1e} at most by cutting the series off after {terms} terms"
-        ));
+        output::print(&match bias_bound {
+            Some(bound) => {
+                format!("               ± {bound:.1e} at most by cutting the series off after {terms} terms")
+            }
+            None => {
+                format!("               after {terms} terms of the series; not every block is proved a contraction")
+            }
+        });
     }
     Ok(Outcome::Done)
 }

@@ -13,7 +13,7 @@ use super::{Columns, Evaluator};
 use crate::error::{Error, Result};
 use crate::network::Network;
 use crate::nn::logdet::truncation_bound;
-use crate::nn::{LogDet, Model};
+use crate::nn::{LogDet, Model, certify};
 use crate::random::Distribution;
 
 /// More terms than this are not computed.
@@ -45,8 +45,9 @@ pub struct Precision {
     pub probes: usize,
     /// Standard error by random probes.
     pub probe_standard_error: f64,
-    /// Bound on the bias by cutting the series off.
-    pub bias_bound: f64,
+    /// Bound on the bias by cutting the series off; none where not all blocks are proved to be contractions. The number of
+    /// terms is then that for the norms that the layers are meant to have.
+    pub bias_bound: Option<f64>,
 }
 
 /// The bound on the bias of the likelihood with so many terms, for Lipschitz constants of all blocks' branches.
@@ -70,8 +71,18 @@ pub fn terms_for(model: &Model, lipschitz: &[f64], bias: f64) -> Result<usize> {
     })
 }
 
-/// Upper bounds on the Lipschitz constants of the branches of all blocks.
-pub fn lipschitz_constants(model: &Model) -> Vec<f64> {
+/// Proved upper bounds on the Lipschitz constants of the branches of all blocks: those of the
+/// [certificate](crate::nn::certificate).
+///
+/// # Errors
+/// [`Error::Gpu`] if the device failed.
+pub async fn lipschitz_constants(network: &Network) -> Result<Vec<f64>> {
+    let certificate = certify(network.model(), &network.download().await?);
+    Ok(certificate.blocks.iter().map(|block| block.constant).collect())
+}
+
+/// What the Lipschitz constants of the branches are meant to be: the coefficient once for each layer.
+fn nominal_constants(model: &Model) -> Vec<f64> {
     let coefficient = model.config().model.coefficient.unwrap_or(f64::INFINITY);
     model.blocks().iter().map(|block| coefficient.powi(block.branch.layers() as i32)).collect()
 }
@@ -98,9 +109,12 @@ pub async fn estimate<I>(
 where
     I: Iterator<Item = (Vec<f32>, Vec<u32>, usize)>,
 {
-    let lipschitz = lipschitz_constants(network.model());
-    let terms = terms_for(network.model(), &lipschitz, demand.bias)?;
-    let bias_bound = bias_bound(network.model(), &lipschitz, terms);
+    let proved = lipschitz_constants(network).await?;
+    let model = network.model();
+    let (terms, bias_bound) = match terms_for(model, &proved, demand.bias) {
+        Ok(terms) => (terms, Some(bias_bound(model, &proved, terms))),
+        Err(_) => (terms_for(model, &nominal_constants(model), demand.bias)?, None),
+    };
     let log_det = LogDet::Neumann { terms, samples: 1, probe: Distribution::Rademacher };
     let evaluator = Evaluator::new(network, batch, Some(log_det)).await?;
     let mut spreads: BTreeMap<&'static str, Spread> = BTreeMap::new();
