@@ -43,7 +43,6 @@ fn values_that_make_no_sense_name_key_value_and_cure() {
         ("[model]\ninput = [3, 30, 30]", ["model.strides[2]", "15x15", "even"]),
         ("[model]\ninput = [3, 32]", ["model.input", "[3, 32]", "[channels, height, width]"]),
         ("[model]\npower_iterations = 0", ["model.power_iterations", "0", "at least 1"]),
-        ("[model]\nkind = \"density\"", ["model.injective_padding", "13", "set 0"]),
         ("[model]\nactivation = \"maxmin\"\nchannels = [32, 65, 128]", ["model.channels", "65", "even"]),
         ("[model]\nkind = \"density\"\ninjective_padding = 0", ["model.input", "3 channels", "initial_squeeze"]),
         ("[optimizer]\nlr = -1.0", ["optimizer.lr", "-1", "positive"]),

@@ -209,9 +209,16 @@ impl Demands<'_> {
             }
         }
         let (inputs, outputs) = bindings.split_at(kernel.inputs);
-        for output in outputs {
-            if bindings.iter().filter(|other| other.buffer == output.buffer).count() > 1 {
-                return Err(format!("{label} writes b{} and binds it twice", output.buffer));
+        // Ranges of one buffer that are written may lie apart; one that is written and one that is read may not.
+        for (number, output) in outputs.iter().enumerate() {
+            if inputs.iter().any(|input| input.buffer == output.buffer) {
+                return Err(format!("{label} writes b{} and reads it", output.buffer));
+            }
+            let apart = |other: &Binding| {
+                other.offset + other.bytes <= output.offset || output.offset + output.bytes <= other.offset
+            };
+            if outputs[..number].iter().any(|other| other.buffer == output.buffer && !apart(other)) {
+                return Err(format!("{label} writes a range of b{} twice", output.buffer));
             }
         }
         inputs.iter().try_for_each(|input| self.read(input))?;

@@ -90,7 +90,7 @@ pub(super) fn alias(graph: &Graph, id: NodeId) -> Option<(NodeId, u64)> {
 /// Whether the memory behind `id` exists in any case, so that a view of it costs nothing.
 fn stored_base(graph: &Graph, id: NodeId) -> bool {
     match &graph.node(id).op {
-        Op::Input(_) | Op::Get(_) | Op::Conv2d(_) | Op::MatMul(_) | Op::Reduce(_) | Op::Join(_) => true,
+        Op::Input(_) | Op::Get(_) | Op::Conv2d(_) | Op::MatMul(_) | Op::Reduce(_) | Op::Stack(_) | Op::Join(_) => true,
         Op::Reshape(_) => stored_base(graph, graph.node(id).inputs[0]),
         Op::Slice(_) => alias(graph, id).is_some_and(|(base, _)| stored_base(graph, base)),
         _ => false,

@@ -118,9 +118,9 @@ impl<'a> Splitter<'a> {
         geometry.weight_shape().bytes() * conv2d::weight_grad_splits(geometry) as u64 > self.limit
     }
 
-    /// Whether the value has memory before anything is computed.
+    /// Whether the value has memory without a kernel that binds it.
     fn is_source(&self, id: NodeId) -> bool {
-        matches!(self.from.node(id).op, Op::Input(_) | Op::Get(_))
+        matches!(self.from.node(id).op, Op::Input(_) | Op::Get(_) | Op::Stack(_))
     }
 
     fn run(mut self, live: &[bool]) -> Result<Graph, String> {

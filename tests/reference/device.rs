@@ -78,7 +78,8 @@ fn read(task: &Task, name: &str) -> Array {
 
 /// Names and shapes of what the optimizer changes.
 fn parameters(model: &Model) -> impl Iterator<Item = (String, Shape)> + '_ {
-    model.params().iter().filter(|param| param.is_parameter()).map(|param| (param.name.clone(), param.shape.clone()))
+    let in_memory = model.params_in_memory().into_iter();
+    in_memory.filter(|param| param.is_parameter()).map(|param| (param.name.clone(), param.shape.clone()))
 }
 
 /// The batch of a step, with probes where there are any: (B, samples, …) as `probe/BLOCK/SAMPLE`.

@@ -1,6 +1,7 @@
 //! Which layers are normalised together, and how parameters lie in memory so that it costs nothing.
 
 use super::{Model, layout::norm_names};
+use crate::config::Memory;
 use crate::nn::param::Param;
 use crate::nn::spectral::SpectralNorm;
 
@@ -17,11 +18,13 @@ pub struct NormGroup {
 }
 
 impl Model {
-    /// The normalised layers of the whole network in groups. Empty without a coefficient.
+    /// The normalised layers of the whole network in groups. Empty without a coefficient. Where memory must not grow with
+    /// depth each layer is a group of its own: a group keeps the normalised weights of all its layers at once.
     pub fn norm_groups(&self) -> Vec<NormGroup> {
+        let alone = self.config().train.memory == Memory::Reversible;
         let mut groups: Vec<NormGroup> = Vec::new();
         for (name, norm) in self.blocks().iter().flat_map(|block| self.norms(block)) {
-            match groups.iter_mut().find(|group| group.norm == norm) {
+            match groups.iter_mut().find(|group| !alone && group.norm == norm) {
                 Some(group) => group.weights.push(name),
                 None => groups.push(NormGroup { norm, weights: vec![name] }),
             }

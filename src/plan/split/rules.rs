@@ -64,7 +64,6 @@ impl Splitter<'_> {
             Op::Slice(op) => self.slice(id, op, start, end),
             Op::Pad(op) => self.pad(id, op, start, end),
             Op::Join(op) => self.part(id, op, start, end),
-            Op::Stack(_) => Err(self.cannot(id, "its parts are brought together as a whole")),
             Op::Reduce(op) => self.reduce(id, op, start, end),
             Op::MatMul(op) => self.matmul(id, *op, start, end),
             Op::Conv2d(op) => match op.role {
@@ -79,7 +78,7 @@ impl Splitter<'_> {
                     Ok(self.to.add_node(Op::Conv2d(Conv2d { role: op.role, geometry }), &[images, weight]))
                 }
             },
-            Op::Input(_) | Op::Get(_) | Op::Call(_) | Op::Iterate(_) => {
+            Op::Input(_) | Op::Get(_) | Op::Stack(_) | Op::Call(_) | Op::Iterate(_) => {
                 unreachable!("{} has its memory from elsewhere", node.op.rule().label())
             }
         }
