@@ -192,8 +192,9 @@ impl Checkpoint {
         self.hash_with(&self.config.to_json())
     }
 
-    /// The hash with this text of the configuration.
+    /// The hash with this text of the configuration, in which order and blanks do not count.
     fn hash_with(&self, config: &str) -> String {
+        let config = serde_json::from_str::<serde_json::Value>(config).map_or(config.into(), |value| value.to_string());
         let mut order: Vec<&(String, Tensor)> = self.tensors.iter().collect();
         order.sort_by(|a, b| a.0.cmp(&b.0));
         let mut hasher = blake3::Hasher::new();
