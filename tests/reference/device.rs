@@ -55,7 +55,7 @@ impl Training {
 
     /// One step; gives the loss and what else the gradient's graph says.
     fn step(&mut self, batch: &Tensors, also: &[&str]) -> (f64, Vec<Array>) {
-        for (name, value) in &batch.0 {
+        for (name, value) in batch.0.iter().filter(|(name, _)| self.gradient.has(name)) {
             let data: Vec<f32> = value.data().iter().map(|&x| x as f32).collect();
             self.gradient.write(name, &data);
         }
