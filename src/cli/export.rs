@@ -11,8 +11,13 @@ const EXAMPLES: &str = "\
 Examples:
   iresnet export runs/a/model.safetensors --output exported
 
-In Python, with a model of the published code:
-  model.load_state_dict(safetensors.torch.load_file(\"exported/model.safetensors\"))
+In Python, into a model of the published code (its load_state_dict wants version numbers that files do not have, and its
+ActNorm initialises itself anew unless told otherwise):
+  state = safetensors.torch.load_file(\"exported/model.safetensors\")
+  with torch.no_grad():
+      for name, value in model.state_dict().items(): value.copy_(state[name])
+  for module in model.modules():
+      if isinstance(module, ActNorm2D): module._init = True
 
 The folder gets
   model.safetensors  the state dict under the published names; itself a model file, for this program and for browsers
