@@ -36,7 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let gpu = block_on(Gpu::open(Some("vulkan")))?;
     let info = gpu.info();
     let (device, peer_adapter) = theirs::open(info.kind);
-    eprintln!("iresnet {} on {} ({}), {}", env!("CARGO_PKG_VERSION"), info.name, info.backend, info.driver);
+    eprintln!("iresnet on {} ({}), {}", info.name, info.backend, info.driver);
     eprintln!("burn {} on {peer_adapter} (vulkan)", theirs::version());
     if info.name != peer_adapter {
         return Err("the two opened different adapters: name one driver in VK_DRIVER_FILES".into());
