@@ -25,7 +25,7 @@ struct Found<'a> {
     view: TensorView<'a>,
 }
 
-/// One split of the arrays in `path`, for samples of shape `input` ([C, H, W] or [D]). With `classes`, labels must be
+/// One split of the arrays in `path`, for samples of shape `input` (`[C, H, W]` or `[D]`). With `classes`, labels must be
 /// there and below that number; otherwise the set has no classes.
 ///
 /// # Errors
