@@ -113,10 +113,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let none = *first.get_or_insert(median);
             println!("{name:10} {median:.4} s, {:.2} of the first, {:?}", median / none, seconds);
             if profile {
-                let mut rows = task.session().profile().await?;
-                rows.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
+                let rows = task.session().profile().await?;
                 for row in rows.iter().take(60) {
-                    println!("{:9.5} s {:4} × {:10} {}", row.seconds, row.calls, row.variant, row.label);
+                    println!("{row}");
                 }
             }
         }

@@ -43,20 +43,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             task.read("loss").await?;
             println!("step {:.4} s", begun.elapsed().as_secs_f64());
         }
-        let mut rows = task.session().profile().await?;
-        rows.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
+        let rows = task.session().profile().await?;
         let total: f64 = rows.iter().map(|row| row.seconds).sum();
         println!("kernels {total:.4} s");
         for row in rows.iter().take(40) {
-            println!(
-                "{:9.5} s {:4} × {:7.2} GFLOP/s {:6.2} GB/s  {:10} {}",
-                row.seconds,
-                row.calls,
-                row.flops as f64 / row.seconds * 1e-9,
-                row.traffic as f64 / row.seconds * 1e-9,
-                row.variant,
-                row.label
-            );
+            println!("{row}");
         }
         Ok(())
     })

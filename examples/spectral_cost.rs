@@ -58,19 +58,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let mut rows = trainers[0].gradient_task().session().profile().await?;
         let others = trainers[1].gradient_task().session().profile().await?;
         rows.retain(|row| others.iter().all(|other| other.label != row.label));
-        rows.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
         let total: f64 = rows.iter().map(|row| row.seconds).sum();
         println!("kernels of normalisation alone: {total:.4} s");
         for row in rows.iter().take(60) {
-            println!(
-                "{:9.5} s {:4} × {:7.2} GFLOP/s {:6.2} GB/s  {:10} {}",
-                row.seconds,
-                row.calls,
-                row.flops as f64 / row.seconds * 1e-9,
-                row.traffic as f64 / row.seconds * 1e-9,
-                row.variant,
-                row.label
-            );
+            println!("{row}");
         }
         Ok(())
     })

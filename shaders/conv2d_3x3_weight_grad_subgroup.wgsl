@@ -21,8 +21,8 @@ const ROWS = 16u + 2u * UNITS;
 
 // Pixels of the lane's channel, six to a row.
 var<private> pixels: array<f32, 6u * ROWS>;
-// Nine weights for each output channel.
-var<private> sums: array<f32, 9u * CHANNELS>;
+// Nine weights for each output channel and lane, row by row.
+var<workgroup> sums: array<vec3<f32>, 3u * LANES * CHANNELS>;
 
 // Where row `k` of four gradients is in the first channel, and how many of the four there are.
 fn locate(k: u32, first_unit: u32, end: u32) -> vec2<u32> {
@@ -78,6 +78,9 @@ fn main(
     let x_channel = slab * IN_CHANNELS + min(from_channel, IN_CHANNELS - 1u);
     let channels = min(CHANNELS, OUT_CHANNELS - first_to);
 
+    for (var k = 0u; k < channels * 3u; k++) {
+        sums[(k / 3u * LANES + lane) * 3u + k % 3u] = vec3<f32>();
+    }
     let end = min((split + 1u) * SPLIT_UNITS, UNIT_COUNT);
     for (var first_unit = split * SPLIT_UNITS; first_unit < end; first_unit += UNITS) {
         for (var r = 0u; r < ROWS; r++) {
@@ -99,28 +102,23 @@ fn main(
         let g1 = locate(lane + 8u, first_unit, end);
         for (var o = 0u; o < channels; o++) {
             let channel = (slab * OUT_CHANNELS + first_to + o) * (OUT_HEIGHT * OUT_WIDTH);
-            let s = o * 9u;
-            var sum = mat3x3(
-                sums[s], sums[s + 1u], sums[s + 2u], sums[s + 3u], sums[s + 4u], sums[s + 5u], sums[s + 6u],
-                sums[s + 7u], sums[s + 8u],
-            );
+            let s = (o * LANES + lane) * 3u;
+            var sum = mat3x3(sums[s], sums[s + 1u], sums[s + 2u]);
             sum = eight_rows(sum, 0u, four_gradients(g0.x + channel, g0.y));
             sum = eight_rows(sum, 8u, four_gradients(g1.x + channel, g1.y));
-            sums[s] = sum[0].x;
-            sums[s + 1u] = sum[0].y;
-            sums[s + 2u] = sum[0].z;
-            sums[s + 3u] = sum[1].x;
-            sums[s + 4u] = sum[1].y;
-            sums[s + 5u] = sum[1].z;
-            sums[s + 6u] = sum[2].x;
-            sums[s + 7u] = sum[2].y;
-            sums[s + 8u] = sum[2].z;
+            sums[s] = sum[0];
+            sums[s + 1u] = sum[1];
+            sums[s + 2u] = sum[2];
         }
     }
     if (from_channel < IN_CHANNELS) {
-        for (var k = 0u; k < channels * 9u; k++) {
-            let o = (split * GROUPS + slab) * OUT_CHANNELS + first_to + k / 9u;
-            emit((o * IN_CHANNELS + from_channel) * 9u + k % 9u, sums[k]);
+        for (var k = 0u; k < channels * 3u; k++) {
+            let o = (split * GROUPS + slab) * OUT_CHANNELS + first_to + k / 3u;
+            let at = (o * IN_CHANNELS + from_channel) * 9u + k % 3u * 3u;
+            let sum = sums[(k / 3u * LANES + lane) * 3u + k % 3u];
+            emit(at, sum.x);
+            emit(at + 1u, sum.y);
+            emit(at + 2u, sum.z);
         }
     }
 }

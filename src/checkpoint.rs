@@ -76,7 +76,7 @@ impl Checkpoint {
 
     /// The file's metadata. Whatever holds the tensors and this is a model file, also with the published code's unused
     /// tensors besides, and its counter as an integer.
-    pub(crate) fn metadata(&self) -> HashMap<String, String> {
+    pub fn metadata(&self) -> HashMap<String, String> {
         self.certified_metadata(None)
     }
 

@@ -3,10 +3,12 @@
 mod determinant;
 mod exact;
 mod inverter;
+mod plane;
 mod rigorous;
 
 pub use exact::{ExactEvaluator, LIMIT};
 pub use inverter::{Inverted, Inverter};
+pub use plane::{PlaneDensity, cell_centres};
 pub use rigorous::{Demand, Estimate, Precision, bias_bound, estimate, lipschitz_constants, terms_for};
 
 use std::collections::BTreeMap;
@@ -38,6 +40,12 @@ pub struct Summary {
     /// Mean log-density in nats.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_prob: Option<f64>,
+    /// ∫ p ln p of the data in nats, where it is known: no model's mean log-density can exceed it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub negative_entropy: Option<f64>,
+    /// ∫ p of a density in the plane, over a square that holds nearly all of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub integral: Option<f64>,
     /// How good the estimate is, where that was asked for.
     #[serde(flatten)]
     pub precision: Option<Precision>,
@@ -155,6 +163,8 @@ impl Summary {
             cross_entropy: column("cross_entropy"),
             bits_per_dim: column("bits_per_dim"),
             log_prob: column("log_prob"),
+            negative_entropy: None,
+            integral: None,
             precision: None,
         }
     }

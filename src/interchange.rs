@@ -1,6 +1,6 @@
 //! State dicts of the published PyTorch code: models from them, and back.
 //!
-//! A model's tensors bear the names of the published `state_dict` already ([`Param`](crate::nn::Param)), so that import
+//! A model's tensors bear the names of the published `state_dict` already ([`Param`]), so that import
 //! is a check and a conversion of number formats, and export writes the same names back. What differs:
 //!
 //! * names may begin with `module.`, as those of a model inside `DataParallel` do;

@@ -5,7 +5,7 @@
 
 mod folder;
 
-pub use folder::Folder;
+pub use folder::{Folder, MODEL};
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;

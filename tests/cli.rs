@@ -200,3 +200,23 @@ fn a_closed_pipe_is_no_error() {
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
 }
+
+/// Sum of the density of a network barely trained over cells of 1/32: only its tails beyond the square are missing.
+const INTEGRAL: f64 = 0.02;
+
+#[test]
+fn a_density_in_the_plane_is_a_density() {
+    let place = tempfile::tempdir().unwrap();
+    let run = place.path().join("run");
+    let run = run.to_str().unwrap();
+    ends_with(iresnet(&["train", "--preset", "toy-8gaussians", "--steps", "20", "--out", run]), 0);
+    // The folder of a run stands for its model.
+    let (result, _) = ends_with(iresnet(&["eval", run, "--limit", "500", "--json"]), 0);
+    let result = json(&result);
+    let integral = result["integral"].as_f64().unwrap();
+    assert!((integral - 1.0).abs() < INTEGRAL, "{result}");
+    let (reached, best) = (result["log_prob"].as_f64().unwrap(), result["negative_entropy"].as_f64().unwrap());
+    assert!(reached < best, "{result}");
+    let (text, _) = ends_with(iresnet(&["eval", run, "--limit", "500"]), 0);
+    assert!(text.contains("integral") && text.contains("at best"), "{text}");
+}

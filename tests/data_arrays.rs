@@ -139,11 +139,11 @@ fn what_does_not_fit_is_refused_with_its_place() {
     refused(&with("x", f32s(&[3, 8], &numbers(24))), &classifier, &["[3, 8]", "(N, C, H, W)"]);
     refused(&three(), &config(Kind::Toy, &[8]), &["[3, 2, 2, 2]", "(N, D) = [3, 8]"]);
     refused(&with("x", f32s(&[0, 2, 2, 2], &[])), &classifier, &["no samples"]);
-    refused(&with("x", (Dtype::U8, vec![3, 2, 2, 2], vec![0; 24])), &classifier, &["\"x\"", "U8", "F32"]);
+    refused(&with("x", (Dtype::U8, vec![3, 2, 2, 2], vec![0; 24])), &classifier, &["\"x\"", "integers", "float32"]);
     refused(&with("labels", i64s(&[0, 3, 1])), &classifier, &["\"labels\"", "3 at [1]", "0 to 2", "model.classes"]);
     refused(&with("labels", i64s(&[0, 1, -1])), &classifier, &["-1 at [2]"]);
     refused(&with("labels", i64s(&[0, 1])), &classifier, &["\"labels\"", "[2]", "3 samples", "[3]"]);
-    refused(&with("labels", f32s(&[3], &[0.0, 1.5, 1.0])), &classifier, &["1.5 at [1]", "whole"]);
+    refused(&with("labels", f32s(&[3], &[0.0, 1.5, 1.0])), &classifier, &["1.5 at [1]", "no integer"]);
     let mut arrays = three();
     arrays.remove("labels");
     refused(&arrays, &classifier, &["no array \"labels\"", "classifier"]);

@@ -7,18 +7,17 @@ mod compare;
 #[path = "common/fixture.rs"]
 #[allow(dead_code, reason = "shared with the reference tests, which use more of it")]
 mod fixture;
+#[path = "common/small_model.rs"]
+#[allow(dead_code, reason = "shared with the tests of memory, which use more of it")]
+mod small_model;
 
 use common::on_every_adapter;
-use compare::rounded;
 use fixture::Tensors;
 use iresnet::config::{Config, Estimator, Kind};
-use iresnet::gpu::{Gpu, Tuning};
-use iresnet::graph::Graph;
 use iresnet::interpret::Array;
-use iresnet::network;
-use iresnet::nn::{Evaluation, LogDet, Model, Probes, Stop, param};
-use iresnet::random::{Distribution, Key};
-use iresnet::shape::Shape;
+use iresnet::nn::{Evaluation, LogDet, Model, Probes, Stop};
+use iresnet::random::Distribution;
+use small_model::{inputs, interpreted, on};
 
 /// Relative error of losses and gradients: f32 keeps seven digits, a gradient through a power series loses up to three.
 const TOLERANCE: f64 = 1e-4;
@@ -29,12 +28,6 @@ const NEGLIGIBLE: f64 = 1e-2;
 const ROUND_TRIP: f64 = 1e-5;
 /// Samples in a batch: not a multiple of anything.
 const BATCH: usize = 3;
-
-fn normal(shape: impl Into<Shape>, stream: u32) -> Array {
-    let shape = shape.into();
-    let data = (0..shape.len()).map(|i| Distribution::Normal.draw(Key::new(5, 0, stream), i as u32)).collect();
-    Array::new(shape, data)
-}
 
 /// A small model and its values: norms that bind, ActNorm set from data.
 fn model(kind: Kind) -> (Model, Tensors) {
@@ -58,50 +51,8 @@ fn model(kind: Kind) -> (Model, Tensors) {
         config.log_det.estimator = Estimator::Exact;
     }
     let model = Model::new(&config).unwrap();
-    let mut values = Tensors::default();
-    for (name, tensor) in param::initialize(model.params(), 3) {
-        let data =
-            tensor.data().iter().map(|&value| f64::from(value) * if name.contains("weight_orig") { 3.0 } else { 1.0 });
-        values = values.with(&name, Array::new(tensor.shape(), data.collect()));
-    }
-    values.update(&fixture::run(&model.tighten_graph(1e-6, 1000).unwrap(), &values));
-    let x = normal(batched(&model, 8), 1);
-    values.update(&fixture::run(&model.init_graph(8), &values.clone().with("x", x)));
+    let values = small_model::values(&model);
     (model, values)
-}
-
-fn batched(model: &Model, n: usize) -> Vec<usize> {
-    [&[n], &model.config().model.input[..]].concat()
-}
-
-/// Values with samples, labels and keys.
-fn inputs(model: &Model, values: &Tensors, log_det: Option<&LogDet>) -> Tensors {
-    let streams = model.streams(log_det);
-    let keys = network::keys(9, 7, streams).iter().map(|&x| f64::from(x)).collect();
-    let labels = (0..BATCH).map(|sample| (sample % 3) as f64).collect();
-    let values = values.clone().with("x", normal(batched(model, BATCH), 2));
-    let values = values.with("labels", Array::new([BATCH], labels));
-    if streams == 0 { values } else { values.with("keys", Array::new([streams, iresnet::nn::KEY_WIDTH], keys)) }
-}
-
-/// Outputs on `gpu`, by name.
-fn on(gpu: &Gpu, graph: &Graph, inputs: &Tensors) -> Tensors {
-    let values: Vec<Array> = graph.inputs().iter().map(|(name, _)| inputs.get(name).clone()).collect();
-    let found = compare::run(gpu, graph, &values, &mut Tuning::first());
-    let mut outputs = Tensors::default();
-    for ((name, id), found) in graph.outputs().iter().zip(found) {
-        outputs = outputs.with(name, Array::new(graph.shape(*id), found.into_iter().map(f64::from).collect()));
-    }
-    outputs
-}
-
-/// Outputs by the interpreter, from inputs as a GPU sees them.
-fn wanted(graph: &Graph, inputs: &Tensors) -> Tensors {
-    let mut seen = inputs.clone();
-    for value in seen.0.values_mut() {
-        *value = rounded(std::slice::from_ref(value)).remove(0);
-    }
-    fixture::run(graph, &seen)
 }
 
 fn norm(array: &Array) -> f64 {
@@ -126,8 +77,8 @@ fn losses_and_gradients_are_those_of_the_interpreter() {
     let cases = [Kind::Classifier, Kind::Density, Kind::Toy, Kind::Hybrid].map(|kind| {
         let (model, values) = model(kind);
         let graph = model.gradient_graph(BATCH, Probes::Keys);
-        let inputs = inputs(&model, &values, model.training_log_det().as_ref());
-        let wanted = wanted(&graph, &inputs);
+        let inputs = inputs(&model, &values, model.training_log_det().as_ref(), BATCH);
+        let wanted = interpreted(&graph, &inputs);
         let gradients = wanted.0.iter().filter(|(name, value)| name.starts_with("grad/") && norm(value) > 0.0).count();
         assert!(gradients >= 10, "{gradients} gradients of {kind:?} are not zero");
         (kind, graph, inputs, wanted)
@@ -144,7 +95,7 @@ fn losses_and_gradients_are_those_of_the_interpreter() {
 fn a_hybrid_model_weighs_density_and_classes() {
     let (model, values) = model(Kind::Hybrid);
     let log_det = model.training_log_det();
-    let inputs = inputs(&model, &values, log_det.as_ref());
+    let inputs = inputs(&model, &values, log_det.as_ref(), BATCH);
     let graph = model.eval_graph(BATCH, &Evaluation { log_det, probes: Probes::Keys, labels: true }).unwrap();
     let found = fixture::run(&graph, &inputs);
     let get = |name: &str, sample: usize| found.get(name).data()[sample];
@@ -173,10 +124,10 @@ fn log_determinants_by_series_and_exactly() {
         ("series of images", &density, &images, series),
     ];
     let cases = cases.map(|(name, model, values, log_det)| {
-        let inputs = inputs(model, values, Some(&log_det));
+        let inputs = inputs(model, values, Some(&log_det), BATCH);
         let evaluation = Evaluation { log_det: Some(log_det), probes: Probes::Keys, labels: false };
         let graph = model.eval_graph(BATCH, &evaluation).unwrap();
-        let wanted = wanted(&graph, &inputs);
+        let wanted = interpreted(&graph, &inputs);
         (name, graph, inputs, wanted)
     });
     on_every_adapter(|gpu| {
@@ -191,7 +142,7 @@ fn inverses_give_back_what_went_in_and_say_how_well() {
     let stop = Stop::default();
     let cases = [Kind::Density, Kind::Toy].map(|kind| {
         let (model, values) = model(kind);
-        let inputs = inputs(&model, &values, None);
+        let inputs = inputs(&model, &values, None, BATCH);
         let forward = model.eval_graph(BATCH, &Evaluation::default()).unwrap();
         (kind, forward, model.inverse_graph(BATCH, stop), model.inverse_graph(BATCH, Stop { limit: 2, ..stop }), inputs)
     });

@@ -24,8 +24,8 @@ holds one array: z as input, x as output.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Model file (.safetensors).
-    #[arg(value_name = "MODEL")]
+    /// Model file (.safetensors), or the output folder of its training.
+    #[arg(value_name = "MODEL", value_parser = model::file)]
     pub model: PathBuf,
 
     /// Latent numbers (.safetensors, .npz or .npy).

@@ -9,12 +9,12 @@ use crate::config::Config;
 use crate::data::source::Source;
 use crate::data::{Split, toy};
 use crate::error::{Error, Result};
-use crate::eval::{Evaluator, Inverter};
+use crate::eval::{Evaluator, Inverter, PlaneDensity};
 use crate::gpu::block_on;
 use crate::network::Network;
 use crate::nn::{Solver, Stop};
 use crate::picture::{Picture, save_rgb};
-use crate::report::density::cell_centres;
+use crate::report::density::EXTENT;
 use crate::report::{Axis, Chart, DensityPanels, ImageGrid, Metrics, Report, Section, Series, Table, brief, grid};
 use crate::run::{self, Options};
 
@@ -158,7 +158,7 @@ impl Demo<'_> {
             config.set(key, value)?;
         }
         let path = self.args.out.join(part.name);
-        let model = path.join("model.safetensors");
+        let model = path.join(run::MODEL);
         let done = Checkpoint::load(&model).ok().filter(|checkpoint| checkpoint.config == config);
         if done.is_none() {
             let begun = path.join("checkpoint.safetensors");
@@ -277,16 +277,8 @@ impl Demo<'_> {
     }
 
     async fn plane(&self, toy: &mut Trained) -> Result<(Section, String)> {
-        let centres = cell_centres(SIDE);
-        let log_det = toy.network.model().training_log_det();
-        let evaluator = Evaluator::new(&mut toy.network, POINTS, log_det).await?;
-        let mut density = Vec::with_capacity(centres.len());
-        for part in centres.chunks_exact(POINTS) {
-            evaluator.run(part.as_flattened(), &[], 0, 0);
-            density.extend(evaluator.read("log_prob").await?.into_iter().map(|log| f64::from(log).exp()));
-        }
-        // The map covers [-4, 4]², cell by cell.
-        let integral = density.iter().sum::<f64>() * (8.0 / SIDE as f64).powi(2);
+        let density = PlaneDensity::of(&mut toy.network, EXTENT, SIDE).await?;
+        let integral = density.integral();
         let sampler = Inverter::sampler(&mut toy.network, POINTS, STOP).await?;
         let points = |data: &[f32]| data.chunks_exact(2).map(|p| [p[0], p[1]]).collect::<Vec<_>>();
         let samples = points(&sampler.sample(0, 0, 1.0).await?.x);
@@ -294,12 +286,14 @@ impl Demo<'_> {
         let data = points(source.at(&(0..POINTS as u32).collect::<Vec<_>>()).x.data());
         let panels = DensityPanels::new()
             .histogram("data", &data)
-            .heat_map("learned density", SIDE, density)
+            .heat_map("learned density", SIDE, density.values)
             .histogram("samples", &samples);
         let file = "densities.png";
         panels.write(&self.args.out.join(file))?;
-        let summary = Evaluator::summarize(&evaluator, source.once(POINTS), 0).await?;
-        let entropy = catalogue_entropy(&toy.config);
+        let log_det = toy.network.model().training_log_det();
+        let evaluator = Evaluator::new(&mut toy.network, POINTS, log_det).await?;
+        let summary = evaluator.summarize(source.once(POINTS), 0).await?;
+        let entropy = toy::negative_entropy(&toy.config.data.name);
         let caption = "Points of the data, the density that the network learned, and points drawn from it.";
         let section = Section::new("A density in the plane")
             .prose(&format!(
@@ -348,9 +342,4 @@ fn one_of_each(labels: &[u32], count: usize) -> Vec<u32> {
     }
     order.sort_unstable();
     order.into_iter().take(count).map(|(_, _, index)| index).collect()
-}
-
-/// The negative entropy of the configured toy distribution, where it is known.
-fn catalogue_entropy(config: &Config) -> Option<f64> {
-    toy::negative_entropy(config.data.name.strip_prefix("toy:")?)
 }

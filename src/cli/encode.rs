@@ -29,8 +29,8 @@ log_prior, log_det and log_prob (N), in nats. A .npy file holds one array: x as 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Model file (.safetensors).
-    #[arg(value_name = "MODEL")]
+    /// Model file (.safetensors), or the output folder of its training.
+    #[arg(value_name = "MODEL", value_parser = model::file)]
     pub model: PathBuf,
 
     /// Arrays to encode (.safetensors, .npz or .npy).

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use super::{Outcome, model, output};
-use crate::data::Split;
 use crate::data::source::Source;
+use crate::data::{Split, toy};
 use crate::error::{Error, Result};
-use crate::eval::{self, Demand, Evaluator, ExactEvaluator, Precision, Summary};
+use crate::eval::{self, Demand, Evaluator, ExactEvaluator, PlaneDensity, Precision, Summary};
 use crate::gpu::block_on;
 use crate::network::Network;
 use crate::nn;
@@ -33,12 +33,17 @@ pub enum LogDet {
     Unbiased,
 }
 
+/// Where a density in the plane is integrated: beyond the reach of every built-in data set, in cells that the midpoint
+/// rule can trust.
+const EXTENT: f64 = 8.0;
+const CELLS: usize = 512;
+
 /// Evaluate a model on a data set: loss, bits per dimension, accuracy, as they apply.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Model file (.safetensors).
-    #[arg(value_name = "MODEL")]
+    /// Model file (.safetensors), or the output folder of its training.
+    #[arg(value_name = "MODEL", value_parser = model::file)]
     pub model: PathBuf,
 
     /// Data set. By default the one that the model was trained on.
@@ -113,6 +118,12 @@ pub fn run(args: &Args) -> Result<Outcome> {
         (None, Some(log_prob)) => print("log-likelihood", log_prob, "nats"),
         (None, None) => {}
     }
+    if let Some(best) = summary.negative_entropy {
+        output::print(&format!("               {best:.5} nats at best: the negative entropy of the data"));
+    }
+    if let Some(integral) = summary.integral {
+        output::print(&format!("integral       {integral:.5} of the density over [-{EXTENT}, {EXTENT}]²"));
+    }
     if let Some(precision) = summary.precision {
         let Precision { terms, probes, probe_standard_error, bias_bound } = precision;
         output::print(&format!("               ± {probe_standard_error:.1e} by {probes} probes a sample"));
@@ -166,8 +177,14 @@ async fn evaluate(args: &Args) -> Result<Summary> {
             Some(nn::LogDet::Unbiased { law, exact_terms, samples, probe })
         }
     };
+    let plane = network.model().input_len() == 2 && log_det == Some(nn::LogDet::Exact);
     let evaluator = Evaluator::new(&mut network, batch, log_det).await?;
-    evaluator.summarize(batches(), seed).await
+    let mut summary = evaluator.summarize(batches(), seed).await?;
+    if plane {
+        summary.negative_entropy = toy::negative_entropy(args.data.as_ref().unwrap_or(&config.data.name));
+        summary.integral = Some(PlaneDensity::of(&mut network, EXTENT, CELLS).await?.integral());
+    }
+    Ok(summary)
 }
 
 type Samples = (Vec<f32>, Vec<u32>, usize);

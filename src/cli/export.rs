@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Outcome, output};
+use super::{Outcome, model, output};
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 use crate::interchange;
@@ -28,8 +28,8 @@ The folder gets
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Model file (.safetensors).
-    #[arg(value_name = "MODEL")]
+    /// Model file (.safetensors), or the output folder of its training.
+    #[arg(value_name = "MODEL", value_parser = model::file)]
     pub model: PathBuf,
 
     /// Folder to write; made where it is not there.

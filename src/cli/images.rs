@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::output;
 use crate::config::Config;
-use crate::data::Split;
 use crate::data::source::Source;
+use crate::data::{Scale, Split};
 use crate::error::{Error, Result};
 use crate::picture::{Fit, Picture};
 
@@ -32,26 +32,48 @@ impl Args {
     }
 
     /// Reads a file as the model wants it; says on standard error what had to be changed.
-    pub(super) fn load(self, path: &Path, shape: [usize; 3]) -> Result<Vec<f32>> {
-        let (picture, changes) = Picture::load_noting(path, shape, self.fit())?;
+    pub(super) fn load(self, path: &Path, form: Form) -> Result<Vec<f32>> {
+        let (picture, changes) = Picture::load_noting(path, form.shape, self.fit())?;
         if let Some(changes) = changes {
             output::note(&format!("{}: {changes}", path.display()));
         }
-        Ok(picture.into_data())
+        let mut pixels = picture.into_data();
+        form.scale.from_centred(&mut pixels, form.shape);
+        Ok(pixels)
     }
 }
 
-/// The shape of a model's images.
-///
-/// # Errors
-/// [`Error::Model`] for a model of something else.
-pub(super) fn shape(config: &Config, model: &Path) -> Result<[usize; 3]> {
-    match config.model.input.as_slice() {
-        &[c, h, w] if c == 1 || c == 3 => Ok([c, h, w]),
-        other => {
-            let problem = format!("a model of images is needed; this one models arrays of shape {other:?}");
-            Err(Error::Model { path: model.into(), problem })
+/// What a model's images are like.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Form {
+    /// [C, H, W].
+    pub(super) shape: [usize; 3],
+    scale: Scale,
+}
+
+impl Form {
+    /// The form of the images of a model with this configuration.
+    ///
+    /// # Errors
+    /// [`Error::Model`] for a model of something else.
+    pub(super) fn of(config: &Config, model: &Path) -> Result<Self> {
+        match config.model.input.as_slice() {
+            &[c, h, w] if c == 1 || c == 3 => Ok(Self { shape: [c, h, w], scale: Scale::of(config) }),
+            other => {
+                let problem = format!("a model of images is needed; this one models arrays of shape {other:?}");
+                Err(Error::Model { path: model.into(), problem })
+            }
         }
+    }
+
+    /// Inputs of the model (N, C, H, W) as pictures.
+    pub(super) fn pictures(&self, inputs: &[f32]) -> Vec<Picture> {
+        let picture = |pixels: &[f32]| {
+            let mut pixels = pixels.to_vec();
+            self.scale.to_centred(&mut pixels, self.shape);
+            Picture::new(self.shape, pixels)
+        };
+        inputs.chunks_exact(self.shape.iter().product()).map(picture).collect()
     }
 }
 
@@ -88,9 +110,9 @@ impl std::str::FromStr for Image {
 
 impl Image {
     /// Its pixels.
-    pub(super) fn load(&self, config: &Config, shape: [usize; 3], args: Args) -> Result<Vec<f32>> {
+    pub(super) fn load(&self, config: &Config, form: Form, args: Args) -> Result<Vec<f32>> {
         match self {
-            Self::File(path) => args.load(path, shape),
+            Self::File(path) => args.load(path, form),
             Self::Test(number) => {
                 let source = Source::open(config, None, Split::Test)?;
                 let len = source.dataset().len();

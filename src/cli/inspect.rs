@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::table::Table;
-use super::{Outcome, output};
+use super::{Outcome, model, output};
 use crate::checkpoint::Checkpoint;
 use crate::config::{Config, Kind};
 use crate::error::Result;
@@ -25,8 +25,8 @@ invertible where L is below 1. `iresnet verify` fails where one is not.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Model file (.safetensors).
-    #[arg(value_name = "MODEL")]
+    /// Model file (.safetensors), or the output folder of its training.
+    #[arg(value_name = "MODEL", value_parser = model::file)]
     pub model: PathBuf,
 
     /// Print the result as JSON.

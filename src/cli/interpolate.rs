@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use super::images::{self, Image};
+use super::images::{self, Form, Image};
 use super::{Outcome, model, output, solver};
 use crate::error::Result;
 use crate::eval::{Evaluator, Inverter};
 use crate::gpu::block_on;
-use crate::picture::{Picture, save_rgb};
+use crate::picture::save_rgb;
 use crate::report::grid;
 
 const EXAMPLES: &str = "\
@@ -22,8 +22,8 @@ them, the lower row what blending the pixels gives.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Model file (.safetensors).
-    #[arg(value_name = "MODEL")]
+    /// Model file (.safetensors), or the output folder of its training.
+    #[arg(value_name = "MODEL", value_parser = model::file)]
     pub model: PathBuf,
 
     /// Where the way begins: a PNG or JPEG file, or test:N, an image of the test split.
@@ -66,8 +66,8 @@ pub fn run(args: &Args) -> Result<Outcome> {
 
 async fn interpolate(args: &Args) -> Result<()> {
     let (mut network, config) = model::open(&args.model, args.adapter.as_deref()).await?;
-    let shape = images::shape(&config, &args.model)?;
-    let ends = [&args.from, &args.to].map(|image| image.load(&config, shape, args.images));
+    let form = Form::of(&config, &args.model)?;
+    let ends = [&args.from, &args.to].map(|image| image.load(&config, form, args.images));
     let [from, to] = ends;
     let (from, to) = (from?, to?);
     let evaluator = Evaluator::new(&mut network, 2, None).await?;
@@ -78,13 +78,9 @@ async fn interpolate(args: &Args) -> Result<()> {
     let z = line(first, last, steps);
     let inverter = Inverter::new(&mut network, steps.min(super::invert::BATCH), args.solver.stop()).await?;
     let inverted = inverter.invert(&z).await?;
-    let pictures: Vec<Picture> = [&inverted.x[..], &line(&from, &to, steps)]
-        .into_iter()
-        .flat_map(|row| row.chunks_exact(from.len()))
-        .map(|pixels| Picture::new(shape, pixels.to_vec()))
-        .collect();
-    save_rgb(&args.output, &grid::samples(&pictures, steps, None))?;
     let change = inverted.largest_residual();
+    let pictures = form.pictures(&[&inverted.x[..], &line(&from, &to, steps)].concat());
+    save_rgb(&args.output, &grid::samples(&pictures, steps, None))?;
     output::print(&format!("{}: {steps} pictures, last change at most {change:.1e}", args.output.display()));
     args.solver.judge(&inverted)
 }

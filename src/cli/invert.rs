@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::{Outcome, images, model, output, solver};
+use super::images::{self, Form};
+use super::{Outcome, model, output, solver};
 use crate::error::Result;
 use crate::eval::{Evaluator, Inverted, Inverter};
 use crate::gpu::block_on;
 use crate::network::Network;
-use crate::picture::Picture;
 use crate::report::{ImageGrid, brief};
 
 /// More samples than this are inverted and reported, but not drawn.
@@ -33,8 +33,8 @@ residual branches were evaluated, over all blocks.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Model file (.safetensors).
-    #[arg(value_name = "MODEL")]
+    /// Model file (.safetensors), or the output folder of its training.
+    #[arg(value_name = "MODEL", value_parser = model::file)]
     pub model: PathBuf,
 
     /// Pictures to reconstruct, PNG or JPEG.
@@ -108,11 +108,11 @@ pub fn run(args: &Args) -> Result<Outcome> {
 
 async fn invert(args: &Args) -> Result<()> {
     let (mut network, config) = model::open(&args.model, args.adapter.as_deref()).await?;
-    let shape = images::shape(&config, &args.model)?;
+    let form = Form::of(&config, &args.model)?;
     let (names, x) = match args.test {
         Some(count) => images::first_of_test(&config, count)?,
         None => {
-            let files: Result<Vec<Vec<f32>>> = args.input.iter().map(|path| args.images.load(path, shape)).collect();
+            let files: Result<Vec<Vec<f32>>> = args.input.iter().map(|path| args.images.load(path, form)).collect();
             (args.input.iter().map(|path| path.display().to_string()).collect(), files?.concat())
         }
     };
@@ -124,13 +124,14 @@ async fn invert(args: &Args) -> Result<()> {
     for line in &lines {
         if args.json { output::print_json(line) } else { output::print(&line.to_string()) }
     }
-    let len = shape.iter().product();
-    let pictures = |data: &[f32]| -> Vec<Picture> {
-        data.chunks_exact(len).take(MOST_DRAWN).map(|pixels| Picture::new(shape, pixels.to_vec())).collect()
+    let drawn = |inputs: &[f32]| {
+        let mut pictures = form.pictures(inputs);
+        pictures.truncate(MOST_DRAWN);
+        pictures
     };
     let captions = lines.iter().take(MOST_DRAWN).map(|line| brief(f64::from(line.largest_error))).collect();
-    let drawn = ImageGrid::new().row("original", pictures(&x));
-    drawn.captioned_row("inverted", pictures(&inverted.x), captions).write(&args.output)?;
+    let grid = ImageGrid::new().row("original", drawn(&x));
+    grid.captioned_row("inverted", drawn(&inverted.x), captions).write(&args.output)?;
     let (count, converged) = (names.len(), names.len() - inverted.unconverged());
     let worst = lines.iter().map(|line| line.error).fold(0.0, f64::max);
     let summary = format!("{}: {converged} of {count} converged, error at most {worst:.1e}", args.output.display());

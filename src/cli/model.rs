@@ -1,6 +1,7 @@
 //! What the commands that take a model file share.
 
-use std::path::Path;
+use std::convert::Infallible;
+use std::path::{Path, PathBuf};
 
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
@@ -8,6 +9,13 @@ use crate::error::Result;
 use crate::gpu::{Gpu, Tuning};
 use crate::network::Network;
 use crate::nn::Model;
+use crate::run;
+
+/// The model file that an argument names: itself, or the one in a run's folder.
+pub(super) fn file(argument: &str) -> std::result::Result<PathBuf, Infallible> {
+    let path = PathBuf::from(argument);
+    Ok(if path.is_dir() { path.join(run::MODEL) } else { path })
+}
 
 /// Reads a model file and puts it on an adapter.
 pub(super) async fn open(path: &Path, adapter: Option<&str>) -> Result<(Network, Config)> {

@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
+use super::images::Form;
 use super::{Outcome, model, output, solver};
 use crate::config::Kind;
 use crate::error::{Error, Result};
 use crate::eval::Inverter;
 use crate::gpu::block_on;
-use crate::picture::{Picture, save_rgb};
+use crate::picture::save_rgb;
 use crate::report::{DensityPanels, grid};
 
 const EXAMPLES: &str = "\
@@ -19,8 +20,8 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Model file (.safetensors).
-    #[arg(value_name = "MODEL")]
+    /// Model file (.safetensors), or the output folder of its training.
+    #[arg(value_name = "MODEL", value_parser = model::file)]
     pub model: PathBuf,
 
     /// Number of samples.
@@ -68,9 +69,8 @@ async fn sample(args: &Args) -> Result<()> {
     let sampler = Inverter::sampler(&mut network, count, args.solver.stop()).await?;
     let drawn = sampler.sample(args.seed, 0, args.temperature as f32).await?;
     match config.model.input.as_slice() {
-        &[c, h, w] => {
-            let pictures: Vec<Picture> =
-                drawn.x.chunks_exact(c * h * w).map(|image| Picture::new([c, h, w], image.to_vec())).collect();
+        [_, _, _] => {
+            let pictures = Form::of(&config, &args.model)?.pictures(&drawn.x);
             let columns = (count as f64).sqrt().ceil() as usize;
             save_rgb(&args.output, &grid::samples(&pictures, columns, None))?;
         }

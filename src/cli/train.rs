@@ -92,7 +92,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
     }
     let finished = block_on(run::train(&options))?;
     if finished.outcome == Outcome::Done {
-        output::print(&format!("{}", options.out.join("model.safetensors").display()));
+        output::print(&format!("{}", options.out.join(run::MODEL).display()));
     }
     Ok(finished.outcome)
 }

@@ -38,8 +38,8 @@ Exit code 0 if all of this holds, 9 if not:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Model file (.safetensors).
-    #[arg(value_name = "MODEL")]
+    /// Model file (.safetensors), or the output folder of its training.
+    #[arg(value_name = "MODEL", value_parser = model::file)]
     pub model: PathBuf,
 
     /// Data set for the round trip. By default the one that the model was trained on, or noise where that is not there.

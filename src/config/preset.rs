@@ -5,13 +5,15 @@ use crate::error::{Error, Result};
 use crate::nearest::unknown;
 
 /// Name and text of each preset: small ones first, then the networks of the paper and of its scripts.
-const PRESETS: [(&str, &str); 14] = [
+const PRESETS: [(&str, &str); 16] = [
     ("toy-8gaussians", include_str!("../../presets/toy-8gaussians.toml")),
     ("toy-checkerboard", include_str!("../../presets/toy-checkerboard.toml")),
     ("fashion-mnist-small", include_str!("../../presets/fashion-mnist-small.toml")),
     ("fashion-mnist-small-density", include_str!("../../presets/fashion-mnist-small-density.toml")),
     ("mnist-small", include_str!("../../presets/mnist-small.toml")),
+    ("mnist-small-density", include_str!("../../presets/mnist-small-density.toml")),
     ("mnist-small-hybrid", include_str!("../../presets/mnist-small-hybrid.toml")),
+    ("cifar10-small", include_str!("../../presets/cifar10-small.toml")),
     ("mnist", include_str!("../../presets/mnist.toml")),
     ("cifar10", include_str!("../../presets/cifar10.toml")),
     ("cifar10-21", include_str!("../../presets/cifar10-21.toml")),

@@ -2,7 +2,7 @@
 //!
 //! A file is a run of records without a header: the label bytes (CIFAR-10 one; CIFAR-100 the coarse class, then the fine
 //! one), and 3,072 bytes of an image, the planes red, green and blue of 32 rows of 32 pixels. Files come from outside, so
-//! nothing in them is believed: more than [`MAX_BYTES`](super::idx::MAX_BYTES) are not read, and every error names the
+//! nothing in them is believed: more than [`MAX_BYTES`] are not read, and every error names the
 //! file, what was found, what was expected, and the cure.
 
 use std::io::Read;

@@ -2,7 +2,7 @@
 //!
 //! Bytes go through, in this order:
 //! 1. padding with black on all sides (the published density models of MNIST pad 28×28 to 32×32)
-//! 2. augmentation, in training only ([`Augment`](super::Augment))
+//! 2. augmentation, in training only ([`Augment`])
 //! 3. repetition of a grey image in several channels, where asked for (the published density models of MNIST have 3)
 //! 4. to numbers in [0, 1]: with n bits, q = ⌊p / 2⁸⁻ⁿ⌋ becomes `(q + u) / 2ⁿ` with u uniform on [0, 1) if dequantised, so
 //!    that a density over real numbers bounds one over levels (for n = 8 the published `(255 x + u) / 256`), else

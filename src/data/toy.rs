@@ -184,9 +184,9 @@ pub fn log_density(name: &str, point: [f64; 2]) -> Option<f64> {
     Toy::parse(name).ok()?.log_density(point)
 }
 
-/// [`Toy::negative_entropy`] of the set `name`; `None` also for an unknown name.
-pub fn negative_entropy(name: &str) -> Option<f64> {
-    Toy::parse(name).ok()?.negative_entropy()
+/// [`Toy::negative_entropy`] of the data set `toy:NAME`; `None` also for any other data set.
+pub fn negative_entropy(data_set: &str) -> Option<f64> {
+    Toy::parse(data_set.strip_prefix("toy:")?).ok()?.negative_entropy()
 }
 
 /// The point at `turns` of a whole turn on a circle.

@@ -24,6 +24,22 @@ pub struct Row {
     pub traffic: u64,
 }
 
+impl std::fmt::Display for Row {
+    /// Seconds, calls, rates, variant and label, in columns.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{:9.5} s {:4} × {:7.2} GFLOP/s {:6.2} GB/s  {:10} {}",
+            self.seconds,
+            self.calls,
+            self.flops as f64 / self.seconds * 1e-9,
+            self.traffic as f64 / self.seconds * 1e-9,
+            self.variant,
+            self.label
+        )
+    }
+}
+
 /// Dispatches timed in one submission: two timestamps each, and few enough for every driver.
 const TIMED: usize = 256;
 

@@ -1,7 +1,7 @@
 //! Inversion of a residual block: x with x + F(x) = y.
 //!
-//! Two solvers ([`Solver`]): the fixed-point iteration of the paper ([`picard`]), and the same with Anderson
-//! acceleration ([`anderson`]). Each sample stops for itself as soon as its largest change max |xₖ₊₁ - xₖ| is at most
+//! Two solvers ([`Solver`]): the fixed-point iteration of the paper (`picard`), and the same with Anderson
+//! acceleration (`anderson`). Each sample stops for itself as soon as its largest change max |xₖ₊₁ - xₖ| is at most
 //! the tolerance; it is then frozen, so its result does not depend on which other samples share the batch. The iteration
 //! ends when every sample has stopped or the limit is reached, without the host looking.
 

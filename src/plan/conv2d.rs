@@ -118,7 +118,9 @@ fn subgroup_3x3_weight_grad(g: &Geometry, channels: usize) -> Launch {
     };
     let files = vec![GRID, rows, include_str!("../../shaders/conv2d_3x3_weight_grad_subgroup.wgsl")];
     let tiles = g.in_channels.div_ceil(8) * g.out_channels.div_ceil(channels) * g.groups;
-    subgroup_launch(format!("subgroup{channels}"), files, constants, tiles * weight_grad_splits(g))
+    let launch = subgroup_launch(format!("subgroup{channels}"), files, constants, tiles * weight_grad_splits(g));
+    // Three rows of three sums, padded to four, for each lane.
+    Launch { workgroup_bytes: (3 * 16 * 8 * channels.min(g.out_channels)) as u32, ..launch }
 }
 
 /// A launch of a kernel that runs a workgroup as one subgroup of eight.

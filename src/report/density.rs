@@ -23,13 +23,6 @@ const TICK: f64 = 12.0;
 /// Bins along each side of a histogram.
 const BINS: usize = 64;
 
-/// The points at which to evaluate a density for [`DensityPanels::heat_map`] with the same `side`: cell centres, x
-/// fastest, y upward.
-pub fn cell_centres(side: usize) -> Vec<[f32; 2]> {
-    let at = |index: usize| ((index as f64 + 0.5) / side as f64 * 2.0 * EXTENT - EXTENT) as f32;
-    (0..side * side).map(|index| [at(index % side), at(index / side)]).collect()
-}
-
 #[derive(Clone, Debug)]
 enum Content {
     /// Densities at cell centres; a histogram's scale is softened.
@@ -65,7 +58,7 @@ impl DensityPanels {
         self
     }
 
-    /// Adds a panel of densities (not their logarithms) at [`cell_centres`]`(side)`.
+    /// Adds a panel of densities (not their logarithms) at the centres of side² cells: x fastest, y upward.
     ///
     /// Panics unless there are `side`² values.
     #[track_caller]
@@ -188,6 +181,7 @@ fn bar(scene: &mut Scene, (x, y): (f64, f64), brightest: f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::eval::cell_centres;
 
     /// The colour of the panel `index` at (x, y) of the plane.
     fn colour(image: &RgbImage, index: usize, x: f64, y: f64) -> [u8; 3] {
@@ -199,7 +193,7 @@ mod tests {
 
     #[test]
     fn heat_map_is_upright_and_scaled() {
-        let values = cell_centres(8).iter().map(|&[x, y]| if x > 3.0 && y > 3.0 { 0.3 } else { 0.0 }).collect();
+        let values = cell_centres(EXTENT, 8).iter().map(|&[x, y]| if x > 3.0 && y > 3.0 { 0.3 } else { 0.0 }).collect();
         let image = DensityPanels::new().heat_map("learned", 8, values).png();
         assert_eq!(colour(&image, 0, 3.5, 3.5), heat(1.0), "upper right");
         assert_eq!(colour(&image, 0, -3.5, -3.5), heat(0.0));
@@ -209,7 +203,7 @@ mod tests {
     #[test]
     fn histogram_agrees_with_the_density_it_counts() {
         // Uniform on the whole square: density 1/64 everywhere, 16 points a bin.
-        let fine = cell_centres(BINS * 4);
+        let fine = cell_centres(EXTENT, BINS * 4);
         let panels = DensityPanels::new().histogram("data", &fine).heat_map("learned", 4, vec![1.0 / 64.0; 16]);
         let image = panels.png();
         for (x, y) in [(-3.9, -3.9), (0.1, 0.2), (3.9, 1.0)] {

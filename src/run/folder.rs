@@ -15,7 +15,8 @@ const CONFIG: &str = "config.toml";
 const METRICS: &str = "metrics.jsonl";
 const TUNING: &str = "tuning.json";
 const CHECKPOINT: &str = "checkpoint.safetensors";
-const MODEL: &str = "model.safetensors";
+/// Name of the finished model in a run's folder.
+pub const MODEL: &str = "model.safetensors";
 
 /// A run folder.
 #[derive(Clone, Debug)]

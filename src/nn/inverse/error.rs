@@ -6,12 +6,12 @@
 //!
 //! * r is evaluated at x̂ itself, so it does not matter by which solver x̂ was found, nor whether it converged.
 //! * r is known up to the rounding of its evaluation. Each layer's sums are taken to err independently, by
-//!   [`ROUNDING`] times the running sum in each addition; random numbers of that size are added to r.
+//!   `ROUNDING` times the running sum in each addition; random numbers of that size are added to r.
 //! * δ is found by two terms of the fixed-point iteration δ ← e - J δ, whose contraction is measured on the way,
 //!   q = ‖J δ‖ / ‖δ‖; the terms left out are at most q / (1 - q) times the last change, by which δ is lengthened.
 //!   Products with J are differences of F over a step that is short beside a and long beside rounding.
 //!
-//! What comes out at the end is a sample of the error; its length times [`MARGIN`] is the bound. It is measured, not
+//! What comes out at the end is a sample of the error; its length times `MARGIN` is the bound. It is measured, not
 //! proven: rounding is modelled, J is taken at one point and along the error itself, where a proof would have to take
 //! the largest error that all of them can make, 1 / (1 - Lip(F)) for every block, which is of no use for a deep network.
 

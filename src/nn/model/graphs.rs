@@ -139,7 +139,7 @@ impl Model {
     }
 
     /// How much the loss of a sample changes with its log-density in nats.
-    pub(crate) fn loss_per_nat(&self) -> f64 {
+    pub fn loss_per_nat(&self) -> f64 {
         match self.config().model.kind {
             Kind::Hybrid => -self.config().train.density_weight / self.input_len() as f64,
             _ => -1.0 / self.nats_per_unit(),
@@ -147,7 +147,7 @@ impl Model {
     }
 
     /// How many nats the unit is in which likelihoods are reported: a bit per dimension of images, a nat of vectors.
-    pub(crate) fn nats_per_unit(&self) -> f64 {
+    pub fn nats_per_unit(&self) -> f64 {
         let bits = std::f64::consts::LN_2 * self.input_len() as f64;
         if self.config().model.kind.is_image_density() { bits } else { 1.0 }
     }
