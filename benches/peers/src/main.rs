@@ -41,7 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     if info.name != peer_adapter {
         return Err("the two opened different adapters: name one driver in VK_DRIVER_FILES".into());
     }
-    eprintln!("{:46}{:>21}{:>27}   RATIO  PEAK  DIFFERENCE", "PROBLEM", "IRESNET", "BURN");
+    eprintln!("{:48}{:>31}{:>33}   RATIO  PEAK  DIFFERENCE", "PROBLEM", "IRESNET", "BURN");
     let mut tuning = Tuning::measured();
     let yardstick = block_on(Yardstick::new(&gpu))?;
     for case in case::all().iter().filter(|case| case.name().contains(&filter)) {
@@ -125,7 +125,7 @@ fn report(case: &Case, info: &AdapterInfo, ours: &[f64; 3], theirs: &[f64; 3], p
     };
     let ratio = theirs[1] / ours[1];
     eprintln!(
-        "{:46}{:>27}{:>27}{ratio:>7.2}×{:>6.2}{difference:>10.1e}",
+        "{:48}{:>31}{:>33}{ratio:>7.2}×{:>6.2}{difference:>10.1e}",
         case.name(),
         column(*ours),
         column(*theirs),
