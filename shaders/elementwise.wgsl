@@ -1,4 +1,5 @@
-// One element of the results for each invocation. `emit`, which is generated, computes and stores it.
+// One element of the results, or four neighbours, for each invocation. `emit`, which is generated, computes and stores
+// them.
 
 @compute @workgroup_size(WORKGROUP)
 fn main(

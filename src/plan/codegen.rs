@@ -4,7 +4,7 @@
 //! which their operand is evaluated; nothing is moved. All extents are literals, so the shader compiler turns the
 //! divisions into multiplications. This is the only place where WGSL is written by Rust.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
 
 use crate::graph::{Graph, NodeId};
@@ -41,6 +41,10 @@ pub(super) struct Writer<'a> {
     bindings: &'a HashMap<NodeId, String>,
     /// Statements so far.
     pub(super) body: String,
+    /// Statements that are the same for four neighbours, where four are computed at a time: they come before `body`.
+    pub(super) shared: String,
+    /// Names that stand for something else at each of four neighbours; none where one is computed at a time.
+    varying: HashSet<String>,
     values: HashMap<(NodeId, Index), String>,
     lets: HashMap<String, String>,
     names: usize,
@@ -48,12 +52,39 @@ pub(super) struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     pub(super) fn new(graph: &'a Graph, bindings: &'a HashMap<NodeId, String>) -> Self {
-        Self { graph, bindings, body: String::new(), values: HashMap::new(), lets: HashMap::new(), names: 0 }
+        Self {
+            graph,
+            bindings,
+            body: String::new(),
+            shared: String::new(),
+            varying: HashSet::new(),
+            values: HashMap::new(),
+            lets: HashMap::new(),
+            names: 0,
+        }
+    }
+
+    /// A writer of what is computed at four neighbours, of which `index` is one: the statements of `body` are to be
+    /// repeated for each, those of `shared` hold for all.
+    pub(super) fn by_four(graph: &'a Graph, bindings: &'a HashMap<NodeId, String>) -> Self {
+        Self { varying: HashSet::from(["index".to_string()]), ..Self::new(graph, bindings) }
     }
 
     /// Declares that `node` at `index` is the WGSL variable `name`.
     pub(super) fn define(&mut self, node: NodeId, index: &Index, name: &str) {
         self.values.insert((node, key(index)), name.into());
+    }
+
+    /// As [`define`](Self::define), for a variable that differs between four neighbours.
+    pub(super) fn define_varying(&mut self, node: NodeId, index: &Index, name: &str) {
+        self.define(node, index, name);
+        self.varying.insert(name.into());
+    }
+
+    /// Whether the stored `node` was read at `index`, and nowhere else.
+    pub(super) fn reads_only(&self, node: NodeId, index: &Index) -> bool {
+        let mut places = self.values.keys().filter(|(read, _)| *read == node);
+        places.next().is_some_and(|(_, at)| *at == key(index)) && places.next().is_none()
     }
 
     /// WGSL name or literal of the value of `node` at `index`.
@@ -161,7 +192,15 @@ impl<'a> Writer<'a> {
     fn assign(&mut self, prefix: &str, text: &str) -> String {
         let name = format!("{prefix}{}", self.names);
         self.names += 1;
-        writeln!(self.body, "    let {name} = {text};").expect("writing to a string");
+        let body = if self.varying.is_empty() {
+            &mut self.body
+        } else if varies(text, &self.varying) {
+            self.varying.insert(name.clone());
+            &mut self.body
+        } else {
+            &mut self.shared
+        };
+        writeln!(body, "    let {name} = {text};").expect("writing to a string");
         name
     }
 
@@ -196,10 +235,12 @@ impl<'a> Writer<'a> {
             return coordinates;
         }
         let Some(first) = extents.iter().position(|&extent| extent > 1) else { return coordinates };
+        let mut below = 1;
         for axis in (first + 1..extents.len()).rev().filter(|&axis| extents[axis] > 1) {
             let extent = extents[axis];
             coordinates[axis] = self.share("i", &format!("{rest} % {extent}u"));
-            rest = self.share("i", &format!("{rest} / {extent}u"));
+            below *= extent;
+            rest = self.share("i", &format!("{flat} / {below}u"));
         }
         coordinates[first] = rest;
         coordinates
@@ -265,6 +306,16 @@ impl<'a> Writer<'a> {
         }
         Index { flat: index.flat.clone(), coordinates: Some(coordinates), guard: index.guard.clone() }
     }
+}
+
+/// Whether the WGSL expression differs between four neighbours, the first of which has an index divisible by four, if
+/// these names do.
+fn varies(text: &str, varying: &HashSet<String>) -> bool {
+    let by = text.strip_prefix("index / ").and_then(|rest| rest.strip_suffix('u')?.parse::<usize>().ok());
+    if by.is_some_and(|by| by.is_multiple_of(4)) {
+        return false;
+    }
+    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(|word| varying.contains(word))
 }
 
 /// Indices that mean the same element have the same key.

@@ -1,5 +1,7 @@
 //! Lowering: from groups to kernels and steps.
 
+mod epilogue;
+
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -14,6 +16,7 @@ use crate::ops::Op;
 use crate::ops::conv2d::Role;
 use crate::ops::reduce::Kind;
 use crate::shape::Shape;
+use epilogue::Epilogue;
 
 const GRID: &str = include_str!("../../shaders/lib/grid.wgsl");
 const MATH: &str = include_str!("../../shaders/lib/math.wgsl");
@@ -232,12 +235,13 @@ impl Lowering<'_> {
     }
 
     fn elementwise(&mut self, group: &Group) {
-        let constants = [("LEN", group.len), ("WORKGROUP", WORKGROUP)];
-        let epilogue = self.epilogue(group, &[], None);
+        let (epilogue, at_a_time) = self.elementwise_epilogue(group);
         let name = epilogue.ops.clone();
+        let len = group.len / at_a_time;
+        let constants = [("LEN", len), ("WORKGROUP", WORKGROUP)];
         let source = join(&constants, &[ELEMENTWISE, GRID], &epilogue.text);
-        let groups = group.len.div_ceil(WORKGROUP);
-        let variant = variant("w64", source, groups, WORKGROUP, 0);
+        let called = if at_a_time == 1 { "w64".into() } else { format!("w64x{at_a_time}") };
+        let variant = variant(&called, source, len.div_ceil(WORKGROUP), WORKGROUP, 0);
         let shape = self.graph.shape(group.roots[0]).clone();
         self.dispatch(
             format!("{name} {shape}"),
@@ -380,94 +384,6 @@ impl Lowering<'_> {
         self.reduction(group, &format!("{label} join"), kind, (results, parts), &load, &[partial], true);
     }
 
-    /// The stored nodes that the expression of `node` reads.
-    fn reads_of(&self, node: NodeId) -> Vec<NodeId> {
-        let mut reads = Vec::new();
-        let mut stack = vec![node];
-        let mut seen = std::collections::HashSet::new();
-        while let Some(id) = stack.pop() {
-            if !seen.insert(id) {
-                continue;
-            }
-            if self.fusion.materialised[id.index()] {
-                reads.push(id);
-            } else {
-                stack.extend(&self.graph.node(id).inputs);
-            }
-        }
-        reads.sort_unstable();
-        reads
-    }
-
-    /// The generated end of a kernel: reads what the group reads beside the kernel's own operands, computes its roots
-    /// from `value` (the anchor's), stores what is needed outside.
-    fn epilogue(&mut self, group: &Group, operands: &[ValueId], anchor: Option<NodeId>) -> Epilogue {
-        let graph = self.graph;
-        let mut reads: Vec<NodeId> = Vec::new();
-        for &root in &group.roots {
-            for &input in &graph.node(root).inputs {
-                reads.extend(self.reads_of(input));
-            }
-        }
-        reads.sort_unstable();
-        reads.dedup();
-        reads.retain(|read| Some(*read) != anchor && !group.roots.contains(read));
-        let mut stored: Vec<NodeId> = anchor.into_iter().chain(group.roots.iter().copied()).collect();
-        stored.retain(|id| self.needed[id.index()]);
-        let mut text = String::new();
-        let mut bindings = HashMap::new();
-        let mut more = Vec::new();
-        for &read in &reads {
-            let value = self.memory_of(read);
-            let number = operands.len() + more.len();
-            more.push(value);
-            writeln!(text, "@group(0) @binding({number}) var<storage, read> in{number}: array<f32>;")
-                .expect("writing to a string");
-            bindings.insert(read, format!("in{number}"));
-        }
-        let first = operands.len() + more.len();
-        for number in 0..stored.len() {
-            let binding = first + number;
-            writeln!(text, "@group(0) @binding({binding}) var<storage, read_write> out{number}: array<f32>;")
-                .expect("writing to a string");
-        }
-        let mut writer = Writer::new(graph, &bindings);
-        let here = Index::flat("index");
-        if let Some(anchor) = anchor {
-            writer.define(anchor, &here, "value");
-        }
-        let mut results = Vec::new();
-        for &id in anchor.iter().chain(&group.roots) {
-            let value = writer.value(id, &here);
-            if let Some(number) = stored.iter().position(|&stored| stored == id) {
-                writeln!(writer.body, "    out{number}[index] = {value};").expect("writing to a string");
-            }
-        }
-        let body = writer.body;
-        write!(text, "fn emit(index: u32, value: f32) {{\n{body}}}\n").expect("writing to a string");
-        for &id in &stored {
-            results.push(self.computed(id));
-        }
-        Epilogue { text, reads: more, results, ops: self.names_of(&group.roots), fused: group.roots.len() }
-    }
-
-    /// A short name for an elementwise kernel: its last op and how many ops it fuses.
-    fn names_of(&self, roots: &[NodeId]) -> String {
-        let Some(&last) = roots.last() else { return String::new() };
-        let mut count = 0;
-        let mut seen = std::collections::HashSet::new();
-        let mut stack = roots.to_vec();
-        while let Some(id) = stack.pop() {
-            let inside = roots.contains(&id) || !self.fusion.materialised[id.index()];
-            if inside && seen.insert(id) {
-                count += usize::from(!matches!(self.graph.node(id).op, Op::Constant(_)));
-                stack.extend(&self.graph.node(id).inputs);
-            }
-        }
-        let name = op_name(&self.graph.node(last).op);
-        if count > 1 { format!("{name}+{}", count - 1) } else { name }
-    }
-
     fn dispatch(
         &mut self,
         label: String,
@@ -486,21 +402,6 @@ impl Lowering<'_> {
         let family = label.split(" + ").next().unwrap_or_default().into();
         let kernel = Kernel { label, family, inputs: inputs.len(), outputs: outputs.len(), variants, flops, traffic };
         self.plan.steps.push(Step::Kernel { kernel: Arc::new(kernel), inputs, outputs });
-    }
-}
-
-/// The generated end of a kernel.
-struct Epilogue {
-    text: String,
-    reads: Vec<ValueId>,
-    results: Vec<ValueId>,
-    ops: String,
-    fused: usize,
-}
-
-impl Epilogue {
-    fn suffix(&self) -> String {
-        if self.fused == 0 { String::new() } else { format!(" + {}", self.ops) }
     }
 }
 
@@ -551,16 +452,20 @@ fn linked(launch: &Launch, generated: &str) -> Variant {
 
 /// The kernel that copies `len` numbers, for places where a copy command cannot be used.
 pub(super) fn copy_kernel(len: usize) -> Kernel {
-    let store = "@group(0) @binding(0) var<storage, read> in0: array<f32>;\n\
-                 @group(0) @binding(1) var<storage, read_write> out0: array<f32>;\n\
-                 fn emit(index: u32, value: f32) {\n    out0[index] = in0[index];\n}\n";
-    let source = join(&[("LEN", len), ("WORKGROUP", WORKGROUP)], &[ELEMENTWISE, GRID], store);
+    let (element, at_a_time) = if len.is_multiple_of(4) { ("vec4<f32>", 4) } else { ("f32", 1) };
+    let store = format!(
+        "@group(0) @binding(0) var<storage, read> in0: array<{element}>;\n\
+         @group(0) @binding(1) var<storage, read_write> out0: array<{element}>;\n\
+         fn emit(index: u32, value: f32) {{\n    out0[index] = in0[index];\n}}\n"
+    );
+    let count = len / at_a_time;
+    let source = join(&[("LEN", count), ("WORKGROUP", WORKGROUP)], &[ELEMENTWISE, GRID], &store);
     Kernel {
         label: format!("copy [{len}]"),
         family: format!("copy [{len}]"),
         inputs: 1,
         outputs: 1,
-        variants: vec![variant("w64", source, len.div_ceil(WORKGROUP), WORKGROUP, 0)],
+        variants: vec![variant("w64", source, count.div_ceil(WORKGROUP), WORKGROUP, 0)],
         flops: 0,
         traffic: 8 * len as u64,
     }
