@@ -5,6 +5,8 @@
 // sixteen rows, two of eight or four of four, whatever suits the height of the image. Per source channel a lane reads
 // its nine weights, which differ between lanes, while the pixels are the same for all lanes: each lane loads an eighth
 // of them and hands it on with a broadcast. So there are 24 loads for 576 multiply-adds, and no barrier.
+//
+// `emit_row` is in lib/emit_four.wgsl or lib/emit_ones.wgsl.
 
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(1) var<storage, read> w: array<f32>;
@@ -207,20 +209,15 @@ fn main(
         s15 = taps(s15, rows[R12 + 3u], rows[R12 + 4u], rows[R12 + 5u], m);
     }
 
-    let sums = array<f32, 64>(
-        s0.x, s0.y, s0.z, s0.w, s1.x, s1.y, s1.z, s1.w, s2.x, s2.y, s2.z, s2.w, s3.x, s3.y, s3.z, s3.w,
-        s4.x, s4.y, s4.z, s4.w, s5.x, s5.y, s5.z, s5.w, s6.x, s6.y, s6.z, s6.w, s7.x, s7.y, s7.z, s7.w,
-        s8.x, s8.y, s8.z, s8.w, s9.x, s9.y, s9.z, s9.w, s10.x, s10.y, s10.z, s10.w, s11.x, s11.y, s11.z, s11.w,
-        s12.x, s12.y, s12.z, s12.w, s13.x, s13.y, s13.z, s13.w, s14.x, s14.y, s14.z, s14.w, s15.x, s15.y, s15.z, s15.w,
-    );
-    for (var k = 0u; k < 64u; k++) {
-        let unit = first_unit + k / (4u * UNIT_HEIGHT);
+    let sums = array<vec4<f32>, 16>(s0, s1, s2, s3, s4, s5, s6, s7, s8, s9, s10, s11, s12, s13, s14, s15);
+    for (var k = 0u; k < 16u; k++) {
+        let unit = first_unit + k / UNIT_HEIGHT;
         let image = unit / (TILES_Y * TILES_X);
-        let row = unit / TILES_X % TILES_Y * UNIT_HEIGHT + k / 4u % UNIT_HEIGHT;
-        let column = unit % TILES_X * 4u + k % 4u;
-        if (channel < TO_CHANNELS && unit < UNIT_COUNT && row < TO_HEIGHT && column < TO_WIDTH) {
+        let row = unit / TILES_X % TILES_Y * UNIT_HEIGHT + k % UNIT_HEIGHT;
+        let column = unit % TILES_X * 4u;
+        if (channel < TO_CHANNELS && unit < UNIT_COUNT && row < TO_HEIGHT) {
             let to_channel = (image * GROUPS + slab) * TO_CHANNELS + channel;
-            emit((to_channel * TO_HEIGHT + row) * TO_WIDTH + column, sums[k]);
+            emit_row((to_channel * TO_HEIGHT + row) * TO_WIDTH + column, min(4u, TO_WIDTH - column), sums[k]);
         }
     }
 }

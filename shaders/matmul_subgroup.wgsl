@@ -14,7 +14,7 @@
 //
 // Columns run over the pixels of several images, as does the inner axis, and an image begins X_IMAGE numbers after the
 // one before. SPLIT_STEPS fours of the inner axis are summed; such parts are added afterwards. The operands are declared
-// in lib/operands_ab.wgsl or lib/operands_ba.wgsl.
+// in lib/operands_ab.wgsl or lib/operands_ba.wgsl, `emit_row` in lib/emit_four.wgsl or lib/emit_ones.wgsl.
 
 const LANES = 8u;
 const ROW_TILES = (ROWS + 31u) / 32u;
@@ -133,9 +133,9 @@ fn all7(v: mat4x4<f32>) -> mat4x4<f32> {
     );
 }
 
-// The column that lane `from`, load `j` of B stands for.
-fn column_of(from_lane: u32, j: u32) -> u32 {
-    return select(from_lane * 4u + j, j * LANES + from_lane, TRANSPOSE_B != 0u);
+// Row `r` of the four that a lane has.
+fn row_of(row_tile: u32, lane: u32, r: u32) -> u32 {
+    return row_tile + select(lane + r * LANES, lane * 4u + r, TRANSPOSE_A != 0u);
 }
 
 @compute @workgroup_size(LANES)
@@ -226,13 +226,25 @@ fn main(
     }
 
     var sums = array<mat4x4<f32>, 16>(s0, s1, s2, s3, s4, s5, s6, s7, t0, t1, t2, t3, t4, t5, t6, t7);
-    for (var k = 0u; k < COLUMN_TILE * 4u; k++) {
-        let from_lane = k / 16u;
-        let column = column_tile + from_lane / 8u * 32u + column_of(from_lane % 8u, k / 4u % 4u);
-        let row = row_tile + select(lane + k % 4u * LANES, lane * 4u + k % 4u, TRANSPOSE_A != 0u);
-        if (row < ROWS && column < ALL_COLUMNS && column % SPAN < COLUMNS) {
-            let at = split * C_SPLIT + outer * C_OUTER + column / SPAN * C_IMAGE + row * COLUMNS + column % SPAN;
-            emit(at, sums[from_lane][k / 4u % 4u][k % 4u]);
+    if (TRANSPOSE_B != 0u) {
+        // Neighbouring columns are with different lanes.
+        for (var k = 0u; k < COLUMN_TILE * 4u; k++) {
+            let column = column_tile + k / 128u * 32u + k / 4u % 4u * LANES + k / 16u % 8u;
+            let row = row_of(row_tile, lane, k % 4u);
+            if (row < ROWS && column < ALL_COLUMNS) {
+                let at = split * C_SPLIT + outer * C_OUTER + column / SPAN * C_IMAGE + row * COLUMNS + column % SPAN;
+                emit_row(at, 1u, vec4(sums[k / 16u][k / 4u % 4u][k % 4u]));
+            }
+        }
+    } else {
+        for (var k = 0u; k < COLUMN_TILE; k++) {
+            let column = column_tile + k / 4u * 4u;
+            let row = row_of(row_tile, lane, k % 4u);
+            if (row < ROWS && column < ALL_COLUMNS) {
+                let at = split * C_SPLIT + outer * C_OUTER + column / SPAN * C_IMAGE + row * COLUMNS + column % SPAN;
+                let four = transpose(sums[k / 4u])[k % 4u];
+                emit_row(at, min(4u, COLUMNS - column % SPAN), four);
+            }
         }
     }
 }

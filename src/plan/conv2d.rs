@@ -96,9 +96,10 @@ fn subgroup_3x3(g: &Geometry, role: Role) -> Launch {
         ("UNIT_HEIGHT", unit),
         ("INPUT_GRAD", grad.into()),
     ];
-    let files = vec![GRID, include_str!("../../shaders/conv2d_3x3_subgroup.wgsl")];
+    let at_a_time = if to_width.is_multiple_of(4) { 4 } else { 1 };
+    let files = vec![GRID, emit_row(at_a_time), include_str!("../../shaders/conv2d_3x3_subgroup.wgsl")];
     let groups = units.div_ceil(16 / unit) * to.div_ceil(8) * g.groups;
-    subgroup_launch("subgroup".into(), files, constants, groups)
+    Launch { at_a_time, ..subgroup_launch("subgroup".into(), files, constants, groups) }
 }
 
 /// The kernel of the 3 × 3 weight gradient with an input channel to a lane, which keeps the sums for so many output
@@ -134,6 +135,7 @@ fn subgroup_launch(
         name,
         files,
         constants: to_u32(constants),
+        at_a_time: 1,
         groups: groups as u32,
         workgroup_size: 8,
         workgroup_bytes: 0,
@@ -227,10 +229,19 @@ pub(super) fn tiled_launch(
         name: format!("tile{tile}"),
         files: vec![GRID, file, include_str!("../../shaders/lib/tile.wgsl")],
         constants: to_u32(constants),
+        at_a_time: 1,
         groups: groups as u32,
         workgroup_size: 64,
         workgroup_bytes: if tile == 64 { 2 * 64 * 8 * 4 } else { 2 * 32 * 32 * 4 },
         subgroup: 0,
+    }
+}
+
+/// The file with `emit_row`, which hands over four neighbours so many at a time.
+pub(super) fn emit_row(at_a_time: usize) -> &'static str {
+    match at_a_time {
+        4 => include_str!("../../shaders/lib/emit_four.wgsl"),
+        _ => include_str!("../../shaders/lib/emit_ones.wgsl"),
     }
 }
 

@@ -6,7 +6,7 @@
 /// The module is the text of `files` joined, preceded by one `const NAME: u32 = value;` for each constant and followed
 /// by a generated epilogue. The kernel file declares its inputs as `var<storage, read>` at group 0, bindings 0 and 1,
 /// and hands every result to `emit(index, value)`, which the epilogue defines: it applies the fused elementwise ops and
-/// stores. `index` is the flat index into the result.
+/// stores. `index` is the flat index into the result, or counts fours of it, with `value` a `vec4`: see `at_a_time`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Launch {
     /// Short name of the variant.
@@ -15,6 +15,8 @@ pub struct Launch {
     pub files: Vec<&'static str>,
     /// Constants of the module.
     pub constants: Vec<(&'static str, u32)>,
+    /// How many neighbouring results it hands to `emit` at once: 1, or 4 where their number is a multiple of four.
+    pub at_a_time: usize,
     /// Number of workgroups.
     pub groups: u32,
     /// Invocations in a workgroup.
@@ -25,4 +27,21 @@ pub struct Launch {
     /// invocations: natively, on a device with that feature. (Browsers would want `enable subgroups;`, which naga does
     /// not know yet.)
     pub subgroup: u32,
+}
+
+impl Launch {
+    /// The end of a module, at group 0 and binding 2, that stores the results and does nothing else.
+    pub fn plain_end(&self) -> String {
+        let element = if self.at_a_time == 4 { "vec4<f32>" } else { "f32" };
+        format!(
+            "@group(0) @binding(2) var<storage, read_write> out0: array<{element}>;\n\
+             fn emit(index: u32, value: {element}) {{\n    out0[index] = value;\n}}\n"
+        )
+    }
+
+    /// The text of the module, with this end.
+    pub fn module(&self, end: &str) -> String {
+        let constants = self.constants.iter().map(|(name, value)| format!("const {name}: u32 = {value}u;\n"));
+        constants.chain(self.files.iter().map(|file| format!("{file}\n"))).collect::<String>() + end
+    }
 }

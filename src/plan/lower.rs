@@ -16,7 +16,7 @@ use crate::ops::Op;
 use crate::ops::conv2d::Role;
 use crate::ops::reduce::Kind;
 use crate::shape::Shape;
-use epilogue::Epilogue;
+use epilogue::{Epilogue, FOUR};
 
 const GRID: &str = include_str!("../../shaders/lib/grid.wgsl");
 const MATH: &str = include_str!("../../shaders/lib/math.wgsl");
@@ -235,11 +235,12 @@ impl Lowering<'_> {
     }
 
     fn elementwise(&mut self, group: &Group) {
-        let (epilogue, at_a_time) = self.elementwise_epilogue(group);
+        let epilogue = self.epilogue(group, &[], None);
+        let at_a_time = if epilogue.by_four.is_some() { FOUR } else { 1 };
         let name = epilogue.ops.clone();
         let len = group.len / at_a_time;
         let constants = [("LEN", len), ("WORKGROUP", WORKGROUP)];
-        let source = join(&constants, &[ELEMENTWISE, GRID], &epilogue.text);
+        let source = join(&constants, &[ELEMENTWISE, GRID], epilogue.text(at_a_time));
         let called = if at_a_time == 1 { "w64".into() } else { format!("w64x{at_a_time}") };
         let variant = variant(&called, source, len.div_ceil(WORKGROUP), WORKGROUP, 0);
         let shape = self.graph.shape(group.roots[0]).clone();
@@ -254,7 +255,7 @@ impl Lowering<'_> {
 
     fn contraction(&mut self, group: &Group, label: &str, launches: &[Launch], operands: &[ValueId], flops: u64) {
         let epilogue = self.epilogue(group, operands, group.anchor);
-        let variants = launches.iter().map(|launch| linked(launch, &epilogue.text)).collect();
+        let variants = launches.iter().map(|launch| linked(launch, epilogue.text(launch.at_a_time))).collect();
         self.dispatch(format!("{label}{}", epilogue.suffix()), variants, epilogue, operands, flops);
     }
 
@@ -269,9 +270,7 @@ impl Lowering<'_> {
         splits: usize,
     ) {
         let partial = self.scratch(Shape::from([splits, group.len]));
-        let store = "@group(0) @binding(2) var<storage, read_write> out0: array<f32>;\n\
-                     fn emit(index: u32, value: f32) {\n    out0[index] = value;\n}\n";
-        let variants = launches.iter().map(|launch| linked(launch, store)).collect();
+        let variants = launches.iter().map(|launch| linked(launch, &launch.plain_end())).collect();
         self.push(format!("{label} k{splits}"), variants, operands.to_vec(), vec![partial], flops);
         let load = format!(
             "@group(0) @binding(0) var<storage, read> partial: array<f32>;\n\
@@ -337,7 +336,7 @@ impl Lowering<'_> {
             return self.two_pass(group, label, kind, (results, terms), load, operands);
         }
         let epilogue = self.epilogue(group, operands, group.anchor);
-        let text = format!("{load}{}", epilogue.text);
+        let text = format!("{load}{}", epilogue.text(1));
         let constants = [("LEN", results), ("TERMS", terms), ("WORKGROUP", WORKGROUP)];
         let variant = if serial {
             let source = join(&constants, &[REDUCE_SERIAL, library, GRID], &text);
@@ -430,6 +429,11 @@ fn join(constants: &[(&str, usize)], files: &[&str], generated: &str) -> String 
         source.push('\n');
     }
     source.push_str(generated);
+    with_libraries(source)
+}
+
+/// A module with the functions that it calls.
+fn with_libraries(mut source: String) -> String {
     for (prefix, library) in [("math_", MATH), ("random_", RANDOM)] {
         if source.contains(prefix) {
             source.push_str(library);
@@ -439,10 +443,9 @@ fn join(constants: &[(&str, usize)], files: &[&str], generated: &str) -> String 
 }
 
 fn linked(launch: &Launch, generated: &str) -> Variant {
-    let constants: Vec<(&str, usize)> = launch.constants.iter().map(|&(name, value)| (name, value as usize)).collect();
     Variant {
         name: launch.name.clone(),
-        source: join(&constants, &launch.files, generated).into(),
+        source: with_libraries(launch.module(generated)).into(),
         groups: launch.groups,
         workgroup_size: launch.workgroup_size,
         workgroup_bytes: launch.workgroup_bytes,

@@ -1,6 +1,6 @@
 //! Which kernels compute a matrix product, and how they are set up.
 
-use super::conv2d::{GRID, tiled_launch, to_u32};
+use super::conv2d::{GRID, emit_row, tiled_launch, to_u32};
 use super::launch::Launch;
 use crate::ops::matmul::Geometry;
 
@@ -77,9 +77,12 @@ impl Product {
         let span = if self.transpose_b { self.columns } else { self.columns.next_multiple_of(4) };
         let columns = span * self.column_images;
         let tiles = self.rows.div_ceil(32) * columns.div_ceil(if wide { 64 } else { 32 });
+        // Images of the result begin at multiples of their columns.
+        let at_a_time = if !self.transpose_b && self.columns.is_multiple_of(4) { 4 } else { 1 };
         Launch {
+            at_a_time,
             name: if wide { "subgroup64" } else { "subgroup32" }.into(),
-            files: vec![GRID, operands, include_str!("../../shaders/matmul_subgroup.wgsl")],
+            files: vec![GRID, operands, emit_row(at_a_time), include_str!("../../shaders/matmul_subgroup.wgsl")],
             constants: to_u32(vec![
                 ("OUTER", self.outer),
                 ("ROWS", self.rows),

@@ -46,18 +46,8 @@ pub(crate) fn open_all(default_limits: bool) -> Vec<Gpu> {
 
 /// The linked module of a launch with an epilogue that only stores.
 pub(crate) fn link(launch: &Launch) -> String {
-    let mut text: String = launch.constants.iter().map(|(name, v)| format!("const {name}: u32 = {v}u;\n")).collect();
-    for file in &launch.files {
-        text.push_str(file);
-    }
-    text.push_str(EPILOGUE);
-    text
+    launch.module(&launch.plain_end())
 }
-
-const EPILOGUE: &str = "
-@group(0) @binding(2) var<storage, read_write> out0: array<f32>;
-fn emit(index: u32, value: f32) { out0[index] = value; }
-";
 
 impl Gpu {
     /// Whether the device grants what a kernel asks for.

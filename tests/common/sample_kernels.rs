@@ -10,14 +10,6 @@ use iresnet::plan::{self, Limits};
 use iresnet::random::Distribution;
 use std::sync::Arc;
 
-/// What a launch needs to be complete: `emit` that only stores.
-const STORE: &str = "
-@group(0) @binding(2) var<storage, read_write> result: array<f32>;
-fn emit(index: u32, value: f32) {
-    result[index] = value;
-}
-";
-
 const GRID: &str = include_str!("../../shaders/lib/grid.wgsl");
 
 /// All of them.
@@ -30,11 +22,10 @@ pub(crate) fn kernels() -> Vec<Kernel> {
 
 fn kernel(label: String, launches: Vec<Launch>) -> Kernel {
     let link = |launch: Launch| {
-        let constants = launch.constants.iter().map(|(name, value)| format!("const {name}: u32 = {value}u;\n"));
-        let source = constants.collect::<String>() + &launch.files.join("\n") + STORE;
+        let source = launch.module(&launch.plain_end()).into();
         Variant {
             name: launch.name,
-            source: source.into(),
+            source,
             groups: launch.groups,
             workgroup_size: launch.workgroup_size,
             workgroup_bytes: launch.workgroup_bytes,

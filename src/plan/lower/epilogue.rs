@@ -12,8 +12,10 @@ use crate::plan::fuse::Group;
 
 /// The generated end of a kernel.
 pub(super) struct Epilogue {
-    /// WGSL: declarations and `emit`.
-    pub(super) text: String,
+    /// WGSL: declarations and `emit` of one element.
+    by_one: String,
+    /// The same for four neighbours, where that is possible and of use.
+    pub(super) by_four: Option<String>,
     /// What it reads beside the kernel's own operands.
     pub(super) reads: Vec<ValueId>,
     pub(super) results: Vec<ValueId>,
@@ -24,13 +26,23 @@ pub(super) struct Epilogue {
 }
 
 impl Epilogue {
+    /// WGSL: declarations and `emit` of so many neighbours.
+    #[track_caller]
+    pub(super) fn text(&self, at_a_time: usize) -> &str {
+        match at_a_time {
+            1 => &self.by_one,
+            FOUR => self.by_four.as_deref().expect("a kernel that hands over fours has a multiple of four results"),
+            other => unreachable!("no kernel hands over {other} results at once"),
+        }
+    }
+
     pub(super) fn suffix(&self) -> String {
         if self.fused == 0 { String::new() } else { format!(" + {}", self.ops) }
     }
 }
 
-/// Elements that an elementwise kernel loads and stores at once where it can.
-const FOUR: usize = 4;
+/// Elements that are loaded and stored at once where they can be.
+pub(super) const FOUR: usize = 4;
 
 /// What a kernel's end reads and stores, in the order of its bindings.
 struct Sides {
@@ -73,6 +85,18 @@ impl Lowering<'_> {
     /// `value` (the anchor's), stores what is needed outside.
     pub(super) fn epilogue(&mut self, group: &Group, operands: &[ValueId], anchor: Option<NodeId>) -> Epilogue {
         let sides = self.sides(group, operands.len(), anchor);
+        Epilogue {
+            by_one: self.by_one(group, &sides, anchor),
+            by_four: self.by_four(group, &sides, anchor),
+            reads: sides.reads.iter().map(|&read| self.memory_of(read)).collect(),
+            results: sides.stored.iter().map(|&id| self.computed(id)).collect(),
+            ops: self.names_of(&group.roots),
+            fused: group.roots.len(),
+        }
+    }
+
+    /// WGSL of `emit` for one element.
+    fn by_one(&self, group: &Group, sides: &Sides, anchor: Option<NodeId>) -> String {
         let (bindings, here) = (sides.bindings(), Index::flat("index"));
         let mut writer = Writer::new(self.graph, &bindings);
         if let Some(anchor) = anchor {
@@ -85,72 +109,64 @@ impl Lowering<'_> {
             }
         }
         let declarations = sides.declarations(&vec![false; sides.reads.len()], "f32");
-        let text = format!("{declarations}fn emit(index: u32, value: f32) {{\n{}}}\n", writer.body);
-        self.ending(group, &sides, text)
+        format!("{declarations}fn emit(index: u32, value: f32) {{\n{}}}\n", writer.body)
     }
 
-    /// The whole of an elementwise kernel, and how many neighbours `emit` takes at a time: four where something can be
-    /// loaded so, else one.
-    pub(super) fn elementwise_epilogue(&mut self, group: &Group) -> (Epilogue, usize) {
-        let sides = self.sides(group, 0, None);
-        match self.by_four(group, &sides) {
-            Some(text) => (self.ending(group, &sides, text), FOUR),
-            None => (self.epilogue(group, &[], None), 1),
-        }
-    }
-
-    /// WGSL of `emit` for the four elements from `4 index` on. What is read at those places only is loaded at once, and
-    /// what is the same for all four is computed once.
-    fn by_four(&self, group: &Group, sides: &Sides) -> Option<String> {
+    /// WGSL of `emit` for the four elements from `4 four` on, where their number is a multiple of four. What is read at
+    /// those places only is loaded at once, and what is the same for all four is computed once. None where there is
+    /// neither an anchor nor anything to load at once.
+    fn by_four(&self, group: &Group, sides: &Sides, anchor: Option<NodeId>) -> Option<String> {
         if !group.len.is_multiple_of(FOUR) {
             return None;
         }
         let (bindings, here) = (sides.bindings(), Index::flat("index"));
         let mut trial = Writer::new(self.graph, &bindings);
+        if let Some(anchor) = anchor {
+            trial.define(anchor, &here, "value");
+        }
         for &root in &group.roots {
             trial.value(root, &here);
         }
         let whole: Vec<bool> = sides.reads.iter().map(|&read| trial.reads_only(read, &here)).collect();
-        if !whole.contains(&true) && !whole.is_empty() {
+        if anchor.is_none() && !whole.contains(&true) && !whole.is_empty() {
             return None;
         }
         let mut writer = Writer::by_four(self.graph, &bindings);
-        let wholes = || (0..whole.len()).filter(|&number| whole[number]);
-        for number in wholes() {
-            writer.define_varying(sides.reads[number], &here, &format!("e{number}"));
+        // Pairs of a vector and the name that one of its numbers has.
+        let mut vectors = Vec::new();
+        if let Some(anchor) = anchor {
+            writer.define_varying(anchor, &here, "own");
+            vectors.push(("value".to_string(), "own".to_string()));
+        }
+        for number in (0..whole.len()).filter(|&number| whole[number]) {
+            let pair = (format!("four{number}"), format!("e{number}"));
+            writer.define_varying(sides.reads[number], &here, &pair.1);
+            vectors.push(pair);
         }
         let mut stores = String::new();
-        for &root in &group.roots {
-            let value = writer.value(root, &here);
-            if let Some(number) = sides.stored.iter().position(|&stored| stored == root) {
+        for &id in anchor.iter().chain(&group.roots) {
+            let value = writer.value(id, &here);
+            if let Some(number) = sides.stored.iter().position(|&stored| stored == id) {
                 writeln!(stores, "    result{number}.LANE = {value};").expect("writing to a string");
             }
         }
         let mut text = sides.declarations(&whole, "vec4<f32>");
         let mut line = |line: String| writeln!(text, "{line}").expect("writing to a string");
-        line("fn emit(four: u32, value: f32) {".into());
-        line(format!("    let index = four * {FOUR}u;"));
-        wholes().for_each(|number| line(format!("    let four{number} = {}[four];", sides.read(number))));
+        let value = if anchor.is_some() { "vec4<f32>" } else { "f32" };
+        line(format!("fn emit(four: u32, value: {value}) {{\n    let index = four * {FOUR}u;"));
+        for number in (0..whole.len()).filter(|&number| whole[number]) {
+            line(format!("    let four{number} = {}[four];", sides.read(number)));
+        }
         (0..sides.stored.len()).for_each(|number| line(format!("    var result{number}: vec4<f32>;")));
         line(writer.shared);
         for (offset, lane) in ["x", "y", "z", "w"].into_iter().enumerate() {
             line(format!("    {{\n    let index = index + {offset}u;"));
-            wholes().for_each(|number| line(format!("    let e{number} = four{number}.{lane};")));
+            vectors.iter().for_each(|(vector, name)| line(format!("    let {name} = {vector}.{lane};")));
             line(format!("{}{}    }}", writer.body, stores.replace("LANE", lane)));
         }
         (0..sides.stored.len()).for_each(|number| line(format!("    out{number}[four] = result{number};")));
         line("}".into());
         Some(text)
-    }
-
-    fn ending(&mut self, group: &Group, sides: &Sides, text: String) -> Epilogue {
-        Epilogue {
-            text,
-            reads: sides.reads.iter().map(|&read| self.memory_of(read)).collect(),
-            results: sides.stored.iter().map(|&id| self.computed(id)).collect(),
-            ops: self.names_of(&group.roots),
-            fused: group.roots.len(),
-        }
     }
 
     fn sides(&self, group: &Group, first: usize, anchor: Option<NodeId>) -> Sides {
