@@ -106,29 +106,6 @@ impl Branch {
         self.members.iter().filter(|member| matches!(member, Member::Layer(_))).count()
     }
 
-    /// What each member of the branch gives; the last is F(x).
-    #[track_caller]
-    pub fn trace(&self, g: &mut Graph, x: NodeId, operands: &[NodeId]) -> Vec<NodeId> {
-        let mut trace = Vec::with_capacity(self.members.len());
-        let mut operands = operands.iter().copied();
-        let mut take = || operands.next().expect("as many operands as Branch::operands names");
-        let mut x = x;
-        for member in &self.members {
-            x = match member {
-                Member::Activation => {
-                    let beta = self.activation.has_beta().then(&mut take);
-                    self.activation.apply(g, x, beta)
-                }
-                Member::Layer(_) => {
-                    let (weight, bias) = (take(), take());
-                    self.layer(g, x, weight, bias)
-                }
-            };
-            trace.push(x);
-        }
-        trace
-    }
-
     /// Multiply-adds for one sample.
     pub fn multiply_adds(&self) -> usize {
         let pixels: usize = self.input.extents()[1..].iter().product();

@@ -30,13 +30,12 @@ pub struct Launch {
 }
 
 impl Launch {
-    /// The end of a module, at group 0 and binding 2, that stores the results and does nothing else.
-    pub fn plain_end(&self) -> String {
-        let element = if self.at_a_time == 4 { "vec4<f32>" } else { "f32" };
-        format!(
-            "@group(0) @binding(2) var<storage, read_write> out0: array<{element}>;\n\
-             fn emit(index: u32, value: {element}) {{\n    out0[index] = value;\n}}\n"
-        )
+    /// The end of a module, with its binding 2 of group 0, that stores the results and does nothing else.
+    pub fn plain_end(&self) -> &'static str {
+        match self.at_a_time {
+            4 => include_str!("../../shaders/lib/plain_end_four.wgsl"),
+            _ => include_str!("../../shaders/lib/plain_end_one.wgsl"),
+        }
     }
 
     /// The text of the module, with this end.

@@ -270,7 +270,7 @@ impl Lowering<'_> {
         splits: usize,
     ) {
         let partial = self.scratch(Shape::from([splits, group.len]));
-        let variants = launches.iter().map(|launch| linked(launch, &launch.plain_end())).collect();
+        let variants = launches.iter().map(|launch| linked(launch, launch.plain_end())).collect();
         self.push(format!("{label} k{splits}"), variants, operands.to_vec(), vec![partial], flops);
         let load = format!(
             "@group(0) @binding(0) var<storage, read> partial: array<f32>;\n\

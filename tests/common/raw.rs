@@ -46,7 +46,7 @@ pub(crate) fn open_all(default_limits: bool) -> Vec<Gpu> {
 
 /// The linked module of a launch with an epilogue that only stores.
 pub(crate) fn link(launch: &Launch) -> String {
-    launch.module(&launch.plain_end())
+    launch.module(launch.plain_end())
 }
 
 impl Gpu {

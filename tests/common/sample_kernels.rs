@@ -22,7 +22,7 @@ pub(crate) fn kernels() -> Vec<Kernel> {
 
 fn kernel(label: String, launches: Vec<Launch>) -> Kernel {
     let link = |launch: Launch| {
-        let source = launch.module(&launch.plain_end()).into();
+        let source = launch.module(launch.plain_end()).into();
         Variant {
             name: launch.name,
             source,

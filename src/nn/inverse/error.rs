@@ -5,26 +5,30 @@
 //! behind it plus the block's own residual, sent back through the block:
 //!
 //! * r is evaluated at x̂ itself, so it does not matter by which solver x̂ was found, nor whether it converged.
-//! * r is known up to the rounding of its evaluation. Each layer's sums are taken to err independently, by
-//!   `ROUNDING` times the running sum in each addition; random numbers of that size are added to r.
+//! * r is known up to the rounding of its evaluation, which is measured: F(a + d) + F(a - d) - 2 F(a), for a d so small
+//!   that curvature is nothing beside rounding and so large that all sums are rounded anew, is made of roundings alone,
+//!   with six times the variance of one evaluation's. Random numbers of that size are added to r.
 //! * δ is found by two terms of the fixed-point iteration δ ← e - J δ, whose contraction is measured on the way,
 //!   q = ‖J δ‖ / ‖δ‖; the terms left out are at most q / (1 - q) times the last change, by which δ is lengthened.
 //!   Products with J are differences of F over a step that is short beside a and long beside rounding.
 //!
 //! What comes out at the end is a sample of the error; its length times `MARGIN` is the bound. It is measured, not
-//! proven: rounding is modelled, J is taken at one point and along the error itself, where a proof would have to take
+//! proven: rounding is sampled, J is taken at one point and along the error itself, where a proof would have to take
 //! the largest error that all of them can make, 1 / (1 - Lip(F)) for every block, which is of no use for a deep network.
 
 use super::{DIVERGED, per_sample};
 use crate::graph::{Function, FunctionRef, Graph, NodeId};
 use crate::nn::actnorm;
-use crate::nn::residual::{BlockFunction, KEY_WIDTH, Member};
+use crate::nn::residual::{BlockFunction, KEY_WIDTH};
 use crate::random::Distribution;
 use crate::shape::Shape;
 
 /// Root mean square of the error of one f32 operation, relative to its result: half a unit in the last place at most,
 /// spread evenly, at a mantissa spread evenly.
 const ROUNDING: f64 = 0.4 / 16_777_216.0;
+
+/// Relative size of the steps at whose ends all sums are rounded anew: a hundred units in the last place.
+const ANEW: f64 = 1.0 / 65_536.0;
 
 /// The bound is so many times the length of the sampled error.
 pub(crate) const MARGIN: f64 = 3.0;
@@ -64,15 +68,15 @@ impl BlockFunction {
             Some((log_scale, shift)) => actnorm::forward(&mut g, x, log_scale, shift),
             None => x,
         };
-        let trace = self.branch.trace(&mut g, a, &operands);
-        let f = *trace.last().expect("a branch has at least one layer");
+        let f = self.branch.forward(&mut g, a, &operands);
         let rest = g.sub(y, a);
         let residual = g.sub(rest, f);
-        let rounding = self.rounding(&mut g, y, a, &trace, &operands);
 
         // Everything of a sample stands once for each of its error vectors.
-        let [residual, rounding, point, f] = [residual, rounding, a, f].map(|node| repeat(&mut g, node, vectors));
+        let [residual, point, f] = [residual, a, f].map(|node| repeat(&mut g, node, vectors));
         let noise = g.random(Distribution::Normal, key, rows);
+        let rounding = self.rounding(&mut g, [y, a], [point, f, noise], &operands);
+        let rounding = repeat(&mut g, rounding, vectors);
         let rounding = per_sample(&mut g, rounding, noise);
         let noise = g.mul(noise, rounding);
         let own = g.add(residual, noise);
@@ -139,49 +143,34 @@ impl BlockFunction {
         Function::new(format!("error {}", self.branch.label()), g)
     }
 
-    /// Root mean square of the rounding error of an element of y - a - F(a), `[n]`, from what each member of the branch
-    /// gives.
-    ///
-    /// A sum of m products errs by rounding its m running sums, which grow as those of random terms and as the sum
-    /// itself: by ½ m (Σ (w x)² + (Σ w x)²) in all, in units of squared rounding. Errors of a layer's input pass it as
-    /// independent numbers do, their squares multiplied by Σ w² over the number of input channels.
-    fn rounding(&self, g: &mut Graph, y: NodeId, a: NodeId, trace: &[NodeId], operands: &[NodeId]) -> NodeId {
-        let mut noise = energy(g, a);
-        let mut before = noise;
-        let mut operands = operands.iter();
-        let mut last = noise;
-        for (member, &value) in self.branch.members.iter().zip(trace) {
-            last = energy(g, value);
-            match member {
-                Member::Activation => {
-                    if self.branch.activation.has_beta() {
-                        operands.next();
-                    }
-                    noise = g.add(noise, last);
-                }
-                Member::Layer(shape) => {
-                    let weight = *operands.next().expect("as many operands as Branch::operands names");
-                    operands.next();
-                    let squares = g.square(weight);
-                    let gain = g.sum_all(squares);
-                    let gain = g.scale(gain, 1.0 / shape[1] as f64);
-                    let gain = g.broadcast(gain, [self.batch]);
-                    let terms = shape.len() / shape[0];
-                    let passed = g.mul(gain, noise);
-                    let random = g.mul(gain, before);
-                    let sums = g.add(random, last);
-                    let sums = g.scale(sums, 0.5 * terms as f64 + 1.0);
-                    noise = g.add(passed, sums);
-                }
-            }
-            before = last;
-        }
-        let of_y = energy(g, y);
-        let of_a = energy(g, a);
-        for part in [of_y, of_a, last] {
-            noise = g.add(noise, part);
-        }
-        let mean = g.scale(noise, ROUNDING * ROUNDING / self.branch.input.len() as f64);
+    /// Root mean square of the rounding error of an element of y - a - F(a), `[n]`, measured at `point` (a, once for
+    /// each error vector) with random numbers `noise` as directions.
+    fn rounding(
+        &self,
+        g: &mut Graph,
+        [y, a]: [NodeId; 2],
+        [point, f, noise]: [NodeId; 3],
+        operands: &[NodeId],
+    ) -> NodeId {
+        let vectors = g.shape(point)[0] / self.batch;
+        let step = g.mul(point, noise);
+        let step = g.scale(step, ANEW);
+        let [there, opposite] = [g.add(point, step), g.sub(point, step)];
+        let [there, opposite] = [there, opposite].map(|at| {
+            let value = self.branch.forward(g, at, operands);
+            g.sub(value, f)
+        });
+        let roundings = g.add(there, opposite);
+        let squares = energy(g, roundings);
+        let squares = g.reshape(squares, [vectors, self.batch]);
+        let squares = g.sum(squares, &[0]);
+        let of_branch = g.scale(squares, 1.0 / (6 * vectors) as f64);
+        // y was rounded when it was stored, a when it was computed.
+        let [of_y, of_a] = [energy(g, y), energy(g, a)];
+        let of_both = g.add(of_y, of_a);
+        let of_both = g.scale(of_both, ROUNDING * ROUNDING);
+        let all = g.add(of_branch, of_both);
+        let mean = g.scale(all, 1.0 / self.branch.input.len() as f64);
         g.sqrt(mean)
     }
 
