@@ -7,7 +7,7 @@
 //! * r is evaluated at x̂ itself, so it does not matter by which solver x̂ was found, nor whether it converged.
 //! * r is known up to the rounding of its evaluation, which is measured: F(a + d) + F(a - d) - 2 F(a), for a d so small
 //!   that curvature is nothing beside rounding and so large that all sums are rounded anew, is made of roundings alone,
-//!   with six times the variance of one evaluation's. Random numbers of that size are added to r.
+//!   with six times the variance of one evaluation's. So much is added to r.
 //! * δ is found by two terms of the fixed-point iteration δ ← e - J δ, whose contraction is measured on the way,
 //!   q = ‖J δ‖ / ‖δ‖; the terms left out are at most q / (1 - q) times the last change, by which δ is lengthened.
 //!   Products with J are differences of F over a step that is short beside a and long beside rounding.
@@ -73,13 +73,10 @@ impl BlockFunction {
         let residual = g.sub(rest, f);
 
         // Everything of a sample stands once for each of its error vectors.
-        let [residual, point, f] = [residual, a, f].map(|node| repeat(&mut g, node, vectors));
+        let [residual, behind_block, point, f] = [residual, y, a, f].map(|node| repeat(&mut g, node, vectors));
         let noise = g.random(Distribution::Normal, key, rows);
-        let rounding = self.rounding(&mut g, [y, a], [point, f, noise], &operands);
-        let rounding = repeat(&mut g, rounding, vectors);
-        let rounding = per_sample(&mut g, rounding, noise);
-        let noise = g.mul(noise, rounding);
-        let own = g.add(residual, noise);
+        let rounding = self.rounding(&mut g, [behind_block, point, f], noise, &operands);
+        let own = g.add(residual, rounding);
         let total = g.add(behind, own);
 
         let length = norm(&mut g, total);
@@ -143,35 +140,23 @@ impl BlockFunction {
         Function::new(format!("error {}", self.branch.label()), g)
     }
 
-    /// Root mean square of the rounding error of an element of y - a - F(a), `[n]`, measured at `point` (a, once for
-    /// each error vector) with random numbers `noise` as directions.
-    fn rounding(
-        &self,
-        g: &mut Graph,
-        [y, a]: [NodeId; 2],
-        [point, f, noise]: [NodeId; 3],
-        operands: &[NodeId],
-    ) -> NodeId {
-        let vectors = g.shape(point)[0] / self.batch;
-        let step = g.mul(point, noise);
+    /// A sample of the rounding error of y - a - F(a), element by element, where f is F(a), with random numbers `noise`.
+    fn rounding(&self, g: &mut Graph, [y, a, f]: [NodeId; 3], noise: NodeId, operands: &[NodeId]) -> NodeId {
+        let step = g.mul(a, noise);
         let step = g.scale(step, ANEW);
-        let [there, opposite] = [g.add(point, step), g.sub(point, step)];
-        let [there, opposite] = [there, opposite].map(|at| {
+        let [there, opposite] = [g.add(a, step), g.sub(a, step)].map(|at| {
             let value = self.branch.forward(g, at, operands);
             g.sub(value, f)
         });
-        let roundings = g.add(there, opposite);
-        let squares = energy(g, roundings);
-        let squares = g.reshape(squares, [vectors, self.batch]);
-        let squares = g.sum(squares, &[0]);
-        let of_branch = g.scale(squares, 1.0 / (6 * vectors) as f64);
+        let of_branch = g.add(there, opposite);
+        let of_branch = g.scale(of_branch, 1.0 / 6f64.sqrt());
         // y was rounded when it was stored, a when it was computed.
-        let [of_y, of_a] = [energy(g, y), energy(g, a)];
+        let [of_y, of_a] = [g.square(y), g.square(a)];
         let of_both = g.add(of_y, of_a);
-        let of_both = g.scale(of_both, ROUNDING * ROUNDING);
-        let all = g.add(of_branch, of_both);
-        let mean = g.scale(all, 1.0 / self.branch.input.len() as f64);
-        g.sqrt(mean)
+        let of_both = g.sqrt(of_both);
+        let of_both = g.scale(of_both, ROUNDING);
+        let of_both = g.mul(of_both, noise);
+        g.add(of_branch, of_both)
     }
 
     /// The shape of `vectors` tensors as the block's input, one after another.
