@@ -16,6 +16,7 @@
 pub mod ahead;
 #[cfg(feature = "cli")]
 pub mod archive;
+#[cfg(feature = "cli")]
 pub mod arrays;
 pub mod augment;
 pub mod batches;

@@ -3,10 +3,10 @@
 use super::ahead::Ahead;
 use super::augment::Augment;
 use super::batches::{Batches, eval_batches};
-#[cfg(feature = "cli")]
-use super::folder;
 use super::prepare::{Prepare, Scale};
-use super::{Batch, Dataset, Elements, Split, arrays, catalogue};
+use super::{Batch, Dataset, Elements, Split, catalogue};
+#[cfg(feature = "cli")]
+use super::{arrays, folder};
 use crate::config::{Augmentation, Config};
 use crate::error::{Error, Result};
 
@@ -97,14 +97,19 @@ impl Source {
 }
 
 /// Loads `split` of the set called `name`, whatever its kind.
+#[cfg_attr(
+    not(feature = "cli"),
+    expect(unused_variables, reason = "only files of the user's are read by configuration")
+)]
 fn load(config: &Config, name: &str, split: Split) -> Result<Dataset> {
-    let input = &config.model.input;
+    #[cfg(feature = "cli")]
     if let Some(path) = arrays::path(name) {
         let classes = config.model.kind.has_classes().then_some(config.model.classes);
-        return arrays::load(&path, split, input, classes);
+        return arrays::load(&path, split, &config.model.input, classes);
     }
     #[cfg(feature = "cli")]
     if let Some(path) = folder::path(name) {
+        let input = &config.model.input;
         let &[channels @ (1 | 3), height, width] = input.as_slice() else {
             return Err(Error::Config(format!(
                 "{name}: pictures have 1 or 3 channels, a height and a width; model.input = {input:?} has another form"
