@@ -5,8 +5,9 @@
 // of SPLITS parts of the sum over pixels, SPLIT_UNITS units (a multiple of UNITS). It goes through the pixels in units of
 // 64, sixteen rows of four (or twice eight rows, or four times four), keeps its input pixels of a unit, and for each
 // output channel sums against the 64 gradients, which are the same for all lanes: each lane loads two of the sixteen rows
-// and hands them on with a broadcast. The arrays with computed indices live in memory, which is what keeps the
-// program short: unrolled, it would take a driver many seconds to compile.
+// and hands them on with a broadcast. Arrays with computed indices live in memory, which is what keeps the program short:
+// unrolled, it would take a driver many seconds to compile. The sums are in workgroup memory, though no lane looks at
+// another's, because there three of them come and go at once.
 //
 // The operands, and how rows of them are read, are in lib/rows_by_four.wgsl or lib/rows_by_one.wgsl.
 

@@ -40,7 +40,12 @@ impl Launch {
 
     /// The text of the module, with this end.
     pub fn module(&self, end: &str) -> String {
-        let constants = self.constants.iter().map(|(name, value)| format!("const {name}: u32 = {value}u;\n"));
-        constants.chain(self.files.iter().map(|file| format!("{file}\n"))).collect::<String>() + end
+        module(&self.constants, &self.files, end)
     }
+}
+
+/// A module of constants, files and an end.
+pub(super) fn module(constants: &[(&str, u32)], files: &[&str], end: &str) -> String {
+    let constants = constants.iter().map(|(name, value)| format!("const {name}: u32 = {value}u;\n"));
+    constants.chain(files.iter().map(|file| format!("{file}\n"))).collect::<String>() + end
 }

@@ -7,8 +7,9 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use super::codegen::{Index, Writer};
+use super::conv2d::to_u32;
 use super::fuse::{self, Fusion, Group};
-use super::launch::Launch;
+use super::launch::{self, Launch};
 use super::program::{Kernel, Variant};
 use super::{Place, Plan, Planner, Step, Value, ValueId};
 use crate::graph::{Graph, NodeId};
@@ -419,17 +420,8 @@ fn variant(name: &str, source: String, groups: usize, workgroup_size: usize, wor
     }
 }
 
-fn join(constants: &[(&str, usize)], files: &[&str], generated: &str) -> String {
-    let mut source = String::new();
-    for (name, value) in constants {
-        writeln!(source, "const {name}: u32 = {value}u;").expect("writing to a string");
-    }
-    for file in files {
-        source.push_str(file);
-        source.push('\n');
-    }
-    source.push_str(generated);
-    with_libraries(source)
+fn join(constants: &[(&'static str, usize)], files: &[&str], generated: &str) -> String {
+    with_libraries(launch::module(&to_u32(constants.to_vec()), files, generated))
 }
 
 /// A module with the functions that it calls.

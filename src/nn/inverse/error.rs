@@ -73,9 +73,9 @@ impl BlockFunction {
         let residual = g.sub(rest, f);
 
         // Everything of a sample stands once for each of its error vectors.
-        let [residual, behind_block, point, f] = [residual, y, a, f].map(|node| repeat(&mut g, node, vectors));
+        let [residual, y, point, f] = [residual, y, a, f].map(|node| repeat(&mut g, node, vectors));
         let noise = g.random(Distribution::Normal, key, rows);
-        let rounding = self.rounding(&mut g, [behind_block, point, f], noise, &operands);
+        let rounding = self.rounding(&mut g, [y, point, f], noise, &operands);
         let own = g.add(residual, rounding);
         let total = g.add(behind, own);
 

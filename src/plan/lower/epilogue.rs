@@ -85,9 +85,10 @@ impl Lowering<'_> {
     /// `value` (the anchor's), stores what is needed outside.
     pub(super) fn epilogue(&mut self, group: &Group, operands: &[ValueId], anchor: Option<NodeId>) -> Epilogue {
         let sides = self.sides(group, operands.len(), anchor);
+        let (by_one, whole) = self.by_one(group, &sides, anchor);
         Epilogue {
-            by_one: self.by_one(group, &sides, anchor),
-            by_four: self.by_four(group, &sides, anchor),
+            by_one,
+            by_four: self.by_four(group, &sides, anchor, &whole),
             reads: sides.reads.iter().map(|&read| self.memory_of(read)).collect(),
             results: sides.stored.iter().map(|&id| self.computed(id)).collect(),
             ops: self.names_of(&group.roots),
@@ -95,8 +96,8 @@ impl Lowering<'_> {
         }
     }
 
-    /// WGSL of `emit` for one element.
-    fn by_one(&self, group: &Group, sides: &Sides, anchor: Option<NodeId>) -> String {
+    /// WGSL of `emit` for one element, and for each read whether it is read at that element only.
+    fn by_one(&self, group: &Group, sides: &Sides, anchor: Option<NodeId>) -> (String, Vec<bool>) {
         let (bindings, here) = (sides.bindings(), Index::flat("index"));
         let mut writer = Writer::new(self.graph, &bindings);
         if let Some(anchor) = anchor {
@@ -108,29 +109,19 @@ impl Lowering<'_> {
                 writeln!(writer.body, "    out{number}[index] = {value};").expect("writing to a string");
             }
         }
-        let declarations = sides.declarations(&vec![false; sides.reads.len()], "f32");
-        format!("{declarations}fn emit(index: u32, value: f32) {{\n{}}}\n", writer.body)
+        let whole: Vec<bool> = sides.reads.iter().map(|&read| writer.reads_only(read, &here)).collect();
+        let declarations = sides.declarations(&whole, "f32");
+        (format!("{declarations}fn emit(index: u32, value: f32) {{\n{}}}\n", writer.body), whole)
     }
 
     /// WGSL of `emit` for the four elements from `4 four` on, where their number is a multiple of four. What is read at
-    /// those places only is loaded at once, and what is the same for all four is computed once. None where there is
+    /// those places only (`whole`) is loaded at once, and what is the same for all four is computed once. None where there is
     /// neither an anchor nor anything to load at once.
-    fn by_four(&self, group: &Group, sides: &Sides, anchor: Option<NodeId>) -> Option<String> {
-        if !group.len.is_multiple_of(FOUR) {
+    fn by_four(&self, group: &Group, sides: &Sides, anchor: Option<NodeId>, whole: &[bool]) -> Option<String> {
+        if !group.len.is_multiple_of(FOUR) || (anchor.is_none() && !whole.contains(&true) && !whole.is_empty()) {
             return None;
         }
         let (bindings, here) = (sides.bindings(), Index::flat("index"));
-        let mut trial = Writer::new(self.graph, &bindings);
-        if let Some(anchor) = anchor {
-            trial.define(anchor, &here, "value");
-        }
-        for &root in &group.roots {
-            trial.value(root, &here);
-        }
-        let whole: Vec<bool> = sides.reads.iter().map(|&read| trial.reads_only(read, &here)).collect();
-        if anchor.is_none() && !whole.contains(&true) && !whole.is_empty() {
-            return None;
-        }
         let mut writer = Writer::by_four(self.graph, &bindings);
         // Pairs of a vector and the name that one of its numbers has.
         let mut vectors = Vec::new();
@@ -150,7 +141,7 @@ impl Lowering<'_> {
                 writeln!(stores, "    result{number}.LANE = {value};").expect("writing to a string");
             }
         }
-        let mut text = sides.declarations(&whole, "vec4<f32>");
+        let mut text = sides.declarations(whole, "vec4<f32>");
         let mut line = |line: String| writeln!(text, "{line}").expect("writing to a string");
         let value = if anchor.is_some() { "vec4<f32>" } else { "f32" };
         line(format!("fn emit(four: u32, value: {value}) {{\n    let index = four * {FOUR}u;"));
