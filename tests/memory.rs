@@ -14,7 +14,7 @@ mod small_model;
 use common::on_every_adapter;
 use fixture::Tensors;
 use iresnet::autodiff::Recovery;
-use iresnet::config::{Config, Kind, Memory};
+use iresnet::config::{Config, Estimator, Gradient, Kind, Memory};
 use iresnet::gpu::{self, Session, Tuning};
 use iresnet::graph::{Function, FunctionRef, Graph, NodeId, OwnVjp};
 use iresnet::interpret::{self, Array};
@@ -65,7 +65,8 @@ fn assert_agree(what: &str, found: &Tensors, wanted: &Tensors, tolerance: f64) {
     }
 }
 
-/// Models of each kind, and one that begins with a squeeze, without ActNorm, whose channels are sorted.
+/// Models of each kind, one that begins with a squeeze, without ActNorm, whose channels are sorted, and densities whose
+/// log-determinants have a gradient of their own.
 fn cases() -> Vec<(String, Config)> {
     let mut cases: Vec<_> = [Kind::Classifier, Kind::Density, Kind::Hybrid, Kind::Toy]
         .map(|kind| (format!("{kind:?}"), config(kind)))
@@ -76,6 +77,12 @@ fn cases() -> Vec<(String, Config)> {
     other.model.actnorm = false;
     other.model.activation = iresnet::nn::Activation::MaxMin;
     cases.push(("density of another make".into(), other));
+    for estimator in [Estimator::Series, Estimator::Unbiased] {
+        let mut neumann = config(Kind::Density);
+        neumann.log_det.estimator = estimator;
+        neumann.log_det.gradient = Gradient::Neumann;
+        cases.push((format!("density, {estimator:?}, Neumann gradient"), neumann));
+    }
     cases
 }
 
