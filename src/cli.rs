@@ -21,8 +21,9 @@ pub mod demo;
 pub mod doctor;
 pub mod encode;
 pub mod eval;
+pub mod experiment;
 pub mod export;
-mod images;
+pub(crate) mod images;
 pub mod import;
 pub mod inspect;
 pub mod interpolate;
@@ -128,6 +129,8 @@ pub enum Command {
     Export(export::Args),
     /// Train a small model on built-in data and write a report with pictures.
     Demo(demo::Args),
+    /// Do again what the paper did: a figure or table from one command.
+    Experiment(experiment::Args),
     /// Time kernels and compare them with what the adapter can do at most.
     Bench(bench::Args),
     /// List data sets and verify their files.
@@ -152,6 +155,7 @@ impl Command {
             Self::Import(args) => import::run(args),
             Self::Export(args) => export::run(args),
             Self::Demo(args) => demo::run(args),
+            Self::Experiment(args) => experiment::run(args),
             Self::Bench(args) => bench::run(args),
             Self::Data(args) => data::run(args),
             Self::Doctor(args) => doctor::run(args),

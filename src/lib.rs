@@ -17,7 +17,7 @@
 //! * [`network`], [`mod@train`], [`eval`], [`checkpoint`], [`data`], [`config`]: a model on a device, its training,
 //!   its uses, its file.
 //! * `arrays`, `interchange`: files of arrays, and state dicts of the published PyTorch code.
-//! * `run`, `report`, `picture`, `cli`: the program. Only with the feature `cli`, which is on by default and off for
+//! * `run`, `report`, `picture`, `experiment`, `cli`: the program. Only with the feature `cli`, which is on by default and off for
 //!   browsers.
 //!
 //! # A graph and its derivative
@@ -102,6 +102,8 @@ pub mod config;
 pub mod data;
 pub mod error;
 pub mod eval;
+#[cfg(feature = "cli")]
+pub mod experiment;
 pub mod gpu;
 pub mod graph;
 #[cfg(feature = "cli")]

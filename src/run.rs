@@ -3,8 +3,10 @@
 //! The folder holds `config.toml` (resolved), `metrics.jsonl`, `tuning.json` (the kernels chosen, so that a resumed run
 //! repeats them), `checkpoint.safetensors` (everything needed to go on) and, at the end, `model.safetensors`.
 
+mod complete;
 mod folder;
 
+pub use complete::complete;
 pub use folder::{Folder, MODEL};
 
 use std::path::{Path, PathBuf};

@@ -10,6 +10,7 @@ use crate::checkpoint::{Checkpoint, OPTIMIZER};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Read, Tuning};
+use crate::graph::Graph;
 use crate::network::{self, Network, PARAMS, Task};
 use crate::nn::{Model, Probes, param, reversible};
 use crate::optim;
@@ -81,6 +82,23 @@ impl Trainer {
         tuning: Tuning,
         start: Option<&Checkpoint>,
     ) -> Result<Self> {
+        let gradient = |model: &Model| model.gradient_graph(config.data.batch, Probes::Keys);
+        Self::by(gpu, config, steps_per_epoch, tuning, start, gradient).await
+    }
+
+    /// The same with gradients of another loss: a graph with an output `loss`, and `grad/NAME` for every parameter. What it
+    /// wants besides samples and labels is written to the [gradient task](Self::gradient_task) before each step.
+    ///
+    /// # Errors
+    /// As [`Trainer::new`].
+    pub async fn by(
+        gpu: &Gpu,
+        config: &Config,
+        steps_per_epoch: u64,
+        tuning: Tuning,
+        start: Option<&Checkpoint>,
+        gradient: impl FnOnce(&Model) -> Graph,
+    ) -> Result<Self> {
         let model = Model::new(config)?;
         let initial;
         let values = match start {
@@ -116,7 +134,7 @@ impl Trainer {
                 network.memory().copy(PARAMS, name);
             }
         }
-        let graph = network.model().gradient_graph(config.data.batch, Probes::Keys);
+        let graph = gradient(network.model());
         let gradient = network.task("gradient", &graph).await?;
         let update = network.task("update", &optim::update_graph(&config.optimizer, len)).await?;
         let power = match network.model().power_graph() {

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use super::{Outcome, model, output};
-use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::data::source::Source;
 use crate::data::{Split, toy};
@@ -158,28 +157,19 @@ impl Demo<'_> {
             config.set(key, value)?;
         }
         let path = self.args.out.join(part.name);
-        let model = path.join(run::MODEL);
-        let done = Checkpoint::load(&model).ok().filter(|checkpoint| checkpoint.config == config);
-        if done.is_none() {
-            let begun = path.join("checkpoint.safetensors");
-            let resume = Checkpoint::load(&begun).is_ok_and(|checkpoint| checkpoint.config == config);
-            if !resume && begun.exists() {
-                // Of an older demonstration: its files would be in the way of the new run's.
-                std::fs::remove_file(&begun).map_err(|source| Error::Io { path: begun, source })?;
-            }
-            let options = Options {
-                config: config.clone(),
-                out: path.clone(),
-                resume,
-                adapter: self.args.adapter.clone(),
-                steps: None,
-                init: None,
-            };
-            let finished = run::train(&options).await?;
-            if finished.outcome != Outcome::Done {
-                return Ok(Err(finished.outcome));
-            }
+        let options = Options {
+            config,
+            out: path.clone(),
+            resume: false,
+            adapter: self.args.adapter.clone(),
+            steps: None,
+            init: None,
+        };
+        let outcome = run::complete(options).await?;
+        if outcome != Outcome::Done {
+            return Ok(Err(outcome));
         }
+        let model = path.join(run::MODEL);
         let (network, config) = model::open(&model, self.args.adapter.as_deref()).await?;
         Ok(Ok(Trained { folder: path, config, network }))
     }

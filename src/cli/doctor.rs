@@ -216,7 +216,7 @@ fn system() -> Findings {
 }
 
 /// Operating system and processor; on Linux also the distribution and the kernel.
-fn describe_system() -> String {
+pub(crate) fn describe_system() -> String {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let release = read("/etc/os-release");
     let name = release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME=")).map(|name| name.trim_matches('"'));

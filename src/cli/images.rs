@@ -45,7 +45,7 @@ impl Args {
 
 /// What a model's images are like.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Form {
+pub(crate) struct Form {
     /// [C, H, W].
     pub(super) shape: [usize; 3],
     scale: Scale,
@@ -56,7 +56,7 @@ impl Form {
     ///
     /// # Errors
     /// [`Error::Model`] for a model of something else.
-    pub(super) fn of(config: &Config, model: &Path) -> Result<Self> {
+    pub(crate) fn of(config: &Config, model: &Path) -> Result<Self> {
         match config.model.input.as_slice() {
             &[c, h, w] if c == 1 || c == 3 => Ok(Self { shape: [c, h, w], scale: Scale::of(config) }),
             other => {
@@ -67,7 +67,7 @@ impl Form {
     }
 
     /// Inputs of the model (N, C, H, W) as pictures.
-    pub(super) fn pictures(&self, inputs: &[f32]) -> Vec<Picture> {
+    pub(crate) fn pictures(&self, inputs: &[f32]) -> Vec<Picture> {
         let picture = |pixels: &[f32]| {
             let mut pixels = pixels.to_vec();
             self.scale.to_centred(&mut pixels, self.shape);

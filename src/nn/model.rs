@@ -48,11 +48,13 @@ mod invert;
 mod jacobian;
 mod layout;
 mod norms;
+mod regression;
 
 pub use graphs::Evaluation;
 pub use jacobian::block_input;
 pub(super) use layout::norm_names;
 pub use norms::NormGroup;
+pub use regression::target;
 
 use std::collections::HashMap;
 

@@ -37,12 +37,18 @@ pub struct Series {
     name: String,
     points: Vec<(f64, f64)>,
     smoothing: Option<f64>,
+    width: f64,
 }
 
 impl Series {
     /// A line through `points` (x, y) in the order given.
     pub fn new(name: impl Into<String>, points: Vec<(f64, f64)>) -> Self {
-        Self { name: name.into(), points, smoothing: None }
+        Self { name: name.into(), points, smoothing: None, width: 2.0 }
+    }
+
+    /// Half as wide: for many lines in one series, with gaps between them.
+    pub fn thin(self) -> Self {
+        Self { width: 1.0, ..self }
     }
 
     /// Draws the values themselves pale, and over them their average over about `points` neighbouring points (see
@@ -203,7 +209,7 @@ impl Chart {
         for (index, series) in self.series.iter().enumerate() {
             let points = series.smoothing.map(|span| smooth(&series.points, span));
             let points = points.as_deref().unwrap_or(&series.points);
-            self.curve(&mut scene, &frame, points, Ink::Series(index), 2.0, DASHES[index % SERIES]);
+            self.curve(&mut scene, &frame, points, Ink::Series(index), series.width, DASHES[index % SERIES]);
             if series.points.len() <= MARKED {
                 let shown = points.iter().filter(|point| self.shows(point)).map(|&point| frame.place(point));
                 let mut last: Option<(f64, f64)> = None;

@@ -1,0 +1,288 @@
+//! Where an experiment is done: it trains networks, remembers measurements, and writes everything into one folder.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::findings::{Claim, Figure, Sheet};
+use super::{Experiment, Findings, Scale};
+use crate::checkpoint::Checkpoint;
+use crate::cli::{Outcome, doctor, output, signal};
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::gpu::{Gpu, Tuning};
+use crate::network::Network;
+use crate::nn::Model;
+use crate::report::{Metrics, Report, Section, write_file};
+use crate::run::{self, Options};
+
+/// Why an experiment ended early.
+#[derive(Debug)]
+pub enum Halt {
+    /// A signal asked to stop; what was done until then is kept.
+    Interrupted(Outcome),
+    /// It failed.
+    Failed(Error),
+}
+
+impl From<Error> for Halt {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// A result of a part of an experiment.
+pub type Step<T> = std::result::Result<T, Halt>;
+
+/// A trained network on its adapter.
+pub struct Trained {
+    /// The folder of its run.
+    pub folder: PathBuf,
+    /// Its configuration.
+    pub config: Config,
+    /// The network.
+    pub network: Network,
+    /// What was recorded.
+    pub metrics: Metrics,
+}
+
+impl Trained {
+    /// The last value of `key` on the test split.
+    pub fn test(&self, key: &str) -> f64 {
+        self.metrics.evaluation("test", key).last().map_or(f64::NAN, |&(_, value)| value)
+    }
+
+    /// Seconds that the training took, without its last evaluation.
+    pub fn seconds(&self) -> f64 {
+        self.metrics.training("seconds").last().map_or(f64::NAN, |&(_, value)| value)
+    }
+}
+
+/// What a document of results is made from.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Results {
+    /// The experiment.
+    pub name: String,
+    /// `quick` or `paper`.
+    pub scale: String,
+    /// Version of the program.
+    pub version: String,
+    /// Operating system and processor.
+    pub machine: String,
+    /// Adapter and driver.
+    pub adapter: String,
+    /// Seeds of the trainings, each once.
+    pub seeds: Vec<u64>,
+    /// Seconds of work in all, over all attempts.
+    pub seconds: f64,
+    /// Operations of its trainings at the scale of the paper.
+    pub paper_operations: f64,
+    /// Tables.
+    pub sheets: Vec<Sheet>,
+    /// Claims.
+    pub claims: Vec<Claim>,
+    /// Figures.
+    pub figures: Vec<Figure>,
+}
+
+/// The folder of an experiment, and what belongs to its doing.
+pub struct Lab {
+    experiment: &'static Experiment,
+    /// How large everything is.
+    pub scale: Scale,
+    out: PathBuf,
+    adapter: Option<String>,
+    gpu: Gpu,
+    begun: Instant,
+    /// Seconds of earlier attempts.
+    before: f64,
+}
+
+/// Name of the file that keeps the seconds of earlier attempts.
+const SECONDS: &str = "seconds.json";
+/// Name of the file that [`Results`] are written to.
+pub const RESULTS: &str = "results.json";
+
+impl Lab {
+    pub(super) async fn open(
+        experiment: &Experiment,
+        scale: Scale,
+        out: &Path,
+        adapter: Option<String>,
+    ) -> Result<Self> {
+        let experiment = Experiment::find(experiment.name).expect("it is of the catalogue");
+        fs::create_dir_all(out).map_err(|source| Error::Io { path: out.into(), source })?;
+        let before = fs::read(out.join(SECONDS)).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        signal::listen();
+        let gpu = Gpu::open(adapter.as_deref()).await?;
+        let before = before.unwrap_or(0.0);
+        Ok(Self { experiment, scale, out: out.into(), adapter, gpu, begun: Instant::now(), before })
+    }
+
+    /// The folder.
+    pub fn out(&self) -> &Path {
+        &self.out
+    }
+
+    /// Whether this is the scale of the paper.
+    pub fn is_paper(&self) -> bool {
+        self.scale == Scale::Paper
+    }
+
+    /// The trainings of the experiment at this scale.
+    ///
+    /// # Errors
+    /// Those of a preset.
+    pub fn trainings(&self) -> Result<Vec<super::Training>> {
+        (self.experiment.trainings)(self.scale)
+    }
+
+    /// The device.
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
+    /// Trains a network in the folder `name`, goes on training where that was interrupted, or finds it trained.
+    ///
+    /// # Errors
+    /// [`Halt`].
+    pub async fn train(&self, name: &str, config: &Config) -> Step<Trained> {
+        let folder = self.out.join(name);
+        output::note(&format!("{}: training {name}", self.experiment.name));
+        let options = Options {
+            config: config.clone(),
+            out: folder.clone(),
+            resume: false,
+            adapter: self.adapter.clone(),
+            steps: None,
+            init: None,
+        };
+        let outcome = run::complete(options).await?;
+        self.keep_time()?;
+        if outcome != Outcome::Done {
+            return Err(Halt::Interrupted(outcome));
+        }
+        let checkpoint = Checkpoint::load(&folder.join(run::MODEL))?;
+        let model = Model::new(&checkpoint.config)?;
+        let network = Network::new(&self.gpu, model, &checkpoint.tensors, Tuning::usual())?;
+        let metrics = Metrics::read(&folder.join("metrics.jsonl"))?;
+        Ok(Trained { folder, config: checkpoint.config, network, metrics })
+    }
+
+    /// The result of `measure`, or of an earlier attempt to measure the same: `key` names it, `of` is all that it depends
+    /// on, in words.
+    ///
+    /// # Errors
+    /// [`Halt`].
+    pub async fn measured<T: Serialize + DeserializeOwned>(
+        &self,
+        key: &str,
+        of: &str,
+        measure: impl Future<Output = Step<T>>,
+    ) -> Step<T> {
+        #[derive(Serialize, Deserialize)]
+        struct Kept<T> {
+            of: String,
+            value: T,
+        }
+        let path = self.out.join("measured").join(format!("{key}.json"));
+        let of = blake3::hash(format!("{} {of}", env!("CARGO_PKG_VERSION")).as_bytes()).to_hex().to_string();
+        let kept = fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<Kept<T>>(&bytes).ok());
+        if let Some(kept) = kept.filter(|kept| kept.of == of) {
+            return Ok(kept.value);
+        }
+        if let Some(signal) = signal::stop_requested() {
+            return Err(Halt::Interrupted(Outcome::Interrupted(signal)));
+        }
+        output::note(&format!("{}: measuring {key}", self.experiment.name));
+        let value = measure.await?;
+        let folder = path.parent().expect("a file in a folder");
+        fs::create_dir_all(folder).map_err(|source| Error::Io { path: folder.into(), source })?;
+        let kept = Kept { of, value };
+        write_file(&path, serde_json::to_string(&kept).expect("measurements are JSON").as_bytes())?;
+        self.keep_time()?;
+        Ok(kept.value)
+    }
+
+    fn seconds(&self) -> f64 {
+        self.before + self.begun.elapsed().as_secs_f64()
+    }
+
+    fn keep_time(&self) -> Result<()> {
+        write_file(&self.out.join(SECONDS), self.seconds().to_string().as_bytes())
+    }
+
+    /// Writes what was found.
+    pub(super) fn write(&self, findings: &Findings) -> Result<()> {
+        let trainings = self.trainings()?;
+        let experiment = self.experiment;
+        findings.write(&self.out)?;
+        let adapter = self.gpu.info().to_string();
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let mut seeds: Vec<u64> = trainings.iter().map(|training| training.config.train.seed).collect();
+        seeds.sort_unstable();
+        seeds.dedup();
+        let results = Results {
+            name: experiment.name.into(),
+            scale: self.scale.to_string(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            machine: format!("{}, {processors} processors", doctor::describe_system()),
+            adapter,
+            seeds,
+            seconds: self.seconds(),
+            paper_operations: experiment.operations(Scale::Paper)?,
+            sheets: findings.sheets.clone(),
+            claims: findings.claims.clone(),
+            figures: findings.figures.clone(),
+        };
+        let json = serde_json::to_string_pretty(&results).expect("results are JSON");
+        write_file(&self.out.join(RESULTS), json.as_bytes())?;
+        let page = self.page(findings, &results, &trainings).write(&self.out)?;
+        self.keep_time()?;
+        for claim in &findings.claims {
+            let verdict = if claim.holds { "holds" } else { "DOES NOT HOLD" };
+            output::print(&format!("{verdict}: {} ({})", claim.text, claim.measured));
+        }
+        output::print(&format!("{}", page.display()));
+        Ok(())
+    }
+
+    fn page(&self, findings: &Findings, results: &Results, trainings: &[super::Training]) -> Report {
+        let experiment = self.experiment;
+        let scale = if self.is_paper() {
+            "The networks and the training are those of the paper."
+        } else {
+            "This is the reduced scale: small networks, few steps. Orderings may be compared with the paper's, numbers not."
+        };
+        let mut report = Report::new(format!("{}: {}", experiment.name, experiment.paper))
+            .lead(&format!("{} {scale}", experiment.shows))
+            .lead(&format!("The paper: {}", experiment.found))
+            .key_figure("Scale", self.scale.to_string())
+            .key_figure("Minutes", format!("{:.0}", results.seconds / 60.0))
+            .key_figure("Held", {
+                let held = findings.claims.iter().filter(|claim| claim.holds).count();
+                format!("{held} of {}", findings.claims.len())
+            });
+        let mut section = Section::new("Results").table(&findings.verdicts());
+        for (_, chart, caption) in &findings.charts {
+            section = section.chart(chart, caption);
+        }
+        for sheet in &findings.sheets {
+            section = section.table(&sheet.table());
+        }
+        report = report.section(section);
+        for section in &findings.sections {
+            report = report.section(section.clone());
+        }
+        let made = format!(
+            "iresnet {} on {}, {}; seeds {:?}; {:.0} seconds in all.",
+            results.version, results.adapter, results.machine, results.seeds, results.seconds
+        );
+        let configurations: Vec<String> =
+            trainings.iter().map(|training| format!("# {}\n{}", training.name, training.config.to_toml())).collect();
+        report.section(Section::new("How it was made").prose(&made)).configuration(configurations.join("\n"))
+    }
+}

@@ -1,0 +1,27 @@
+//! Training that may have been done already.
+
+use std::fs;
+
+use super::{MODEL, Options, train};
+use crate::checkpoint::Checkpoint;
+use crate::cli::Outcome;
+use crate::error::{Error, Result};
+
+/// Trains as `options` say unless the folder holds the finished model of this configuration; goes on where an earlier
+/// attempt was interrupted. What the folder holds of another configuration is begun anew.
+///
+/// # Errors
+/// As [`train`].
+pub async fn complete(options: Options) -> Result<Outcome> {
+    let is_this = |checkpoint: Checkpoint| checkpoint.config == options.config;
+    if Checkpoint::load(&options.out.join(MODEL)).is_ok_and(is_this) {
+        return Ok(Outcome::Done);
+    }
+    let begun = options.out.join("checkpoint.safetensors");
+    let resume = Checkpoint::load(&begun).is_ok_and(is_this);
+    if !resume && begun.exists() {
+        // Of another configuration: its files would be in the way of the new run's.
+        fs::remove_file(&begun).map_err(|source| Error::Io { path: begun, source })?;
+    }
+    Ok(train(&Options { resume, ..options }).await?.outcome)
+}
