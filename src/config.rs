@@ -75,6 +75,45 @@ pub enum Architecture {
     /// Invertible residual blocks.
     #[default]
     Iresnet,
+    /// Residual blocks that need not be invertible, to compare with (`classifier` only).
+    Resnet,
+    /// Steps of coupling layers with exact inverse and log-determinant (Kingma and Dhariwal, *Glow*), to compare with.
+    Glow,
+}
+
+impl Architecture {
+    /// The name in configurations.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Iresnet => "iresnet",
+            Self::Resnet => "resnet",
+            Self::Glow => "glow",
+        }
+    }
+}
+
+/// How channels are mixed between the couplings of a Glow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Permutation {
+    /// By a learned invertible matrix, which begins as a random rotation.
+    #[default]
+    Conv1x1,
+    /// In a random order, drawn once.
+    Shuffle,
+    /// In the reverse order.
+    Reverse,
+}
+
+/// What the couplings of a Glow do to the channels that they change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Coupling {
+    /// Shift and scale.
+    #[default]
+    Affine,
+    /// Shift only: volume is preserved.
+    Additive,
 }
 
 /// The prior over latent numbers.
@@ -112,6 +151,9 @@ pub enum Scales {
     Multiple,
 }
 
+/// So many times the channels of its 3×3 convolution are those that a bottleneck block takes and gives.
+pub const EXPANSION: usize = 4;
+
 /// `[model]`: the network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -126,18 +168,20 @@ pub struct ModelConfig {
     pub blocks: Vec<usize>,
     /// 2 where a stage begins with a squeeze, else 1.
     pub strides: Vec<usize>,
-    /// Channels inside the branches of each stage; for `toy` the width of the hidden layers.
+    /// Channels inside the branches of each stage; for `toy` the width of the hidden layers. In a bottleneck ResNet the
+    /// channels of the 3×3 convolutions, a quarter of those between blocks.
     pub channels: Vec<usize>,
     /// Number of hidden layers of an MLP branch (`toy` only).
     pub hidden_layers: usize,
     /// Whether images are squeezed before everything else.
     pub initial_squeeze: bool,
-    /// Channels of zeros appended to the input. Where the configuration does not say, 13 for `classifier`, 0 otherwise. With
-    /// some, a density is one of the padded images, as in the published code: nothing that could be compared.
+    /// Channels of zeros appended to the input. Where the configuration does not say, 13 for `classifier`, 0 otherwise, and
+    /// 0 for `glow` and a bottleneck ResNet. With some, a density is one of the padded images, as in the published code: nothing that could be compared.
     pub injective_padding: usize,
     /// Whether half of the channels are factored out after each stage.
     pub scales: Scales,
-    /// c, the largest norm of a layer, between 0 and 1; "none" turns spectral normalisation off.
+    /// c, the largest norm of a layer, between 0 and 1; "none" turns spectral normalisation off. "none" for all
+    /// architectures but `iresnet`, also where the configuration does not say.
     #[serde(with = "read::coefficient")]
     pub coefficient: Option<f64>,
     /// Power iterations in each training step; with a tolerance the most.
@@ -148,7 +192,7 @@ pub struct ModelConfig {
     pub power_update: PowerUpdate,
     /// The activation function.
     pub activation: Activation,
-    /// Whether ActNorm stands before every block.
+    /// Whether ActNorm stands before every block or step. Where the configuration does not say, not in a `resnet`.
     pub actnorm: bool,
     /// The prior (all kinds but `classifier`).
     pub prior: Prior,
@@ -156,6 +200,15 @@ pub struct ModelConfig {
     pub classes: usize,
     /// Channels of the convolution in each scale's head (`hybrid`).
     pub head_channels: usize,
+    /// Whether batch normalisation stands before every activation of a branch (`resnet`).
+    pub batch_norm: bool,
+    /// Whether blocks are the pre-activation bottlenecks of He et al. behind a convolution, whose strides and projections
+    /// change sizes, instead of those of an i-ResNet without its constraint (`resnet`).
+    pub bottleneck: bool,
+    /// How channels are mixed between couplings (`glow`).
+    pub permutation: Permutation,
+    /// What couplings do (`glow`).
+    pub coupling: Coupling,
 }
 
 impl Default for ModelConfig {
@@ -180,13 +233,22 @@ impl Default for ModelConfig {
             prior: Prior::Learned,
             classes: 10,
             head_channels: 64,
+            batch_norm: false,
+            bottleneck: false,
+            permutation: Permutation::Conv1x1,
+            coupling: Coupling::Affine,
         }
     }
 }
 
 impl ModelConfig {
-    /// Number of latent numbers of a sample: the elements of the padded input.
+    /// Number of latent numbers of a sample: the elements of the padded input; of a bottleneck ResNet those of the last
+    /// activations.
     pub fn latent_len(&self) -> usize {
+        if let (true, &[_, height, width], Some(&last)) = (self.bottleneck, self.input.as_slice(), self.channels.last()) {
+            let (height, width) = self.strides.iter().fold((height, width), |(h, w), &s| (h.div_ceil(s), w.div_ceil(s)));
+            return EXPANSION * last * height * width;
+        }
         let input: usize = self.input.iter().product();
         let &[_, height, width] = self.input.as_slice() else { return input };
         let pixels = height * width / if self.initial_squeeze { 4 } else { 1 };

@@ -2,13 +2,16 @@
 //!
 //! Layers are functions that add nodes to a [`Graph`]; nothing here computes. From the bottom up: activations, squeeze,
 //! ActNorm; spectral normalisation, which makes weights contractions; the residual block with its log-determinant and
-//! its inverse, each a [function](crate::graph::Function) made once for each distinct shape; and [`Model`], which lays
+//! its inverse, each a [function](crate::graph::Function) made once for each distinct shape, and beside it what it is
+//! compared with, steps of [Glow](glow) and blocks of a [ResNet](resnet); and [`Model`], which lays
 //! out a network for a [configuration](crate::config::Config), names its parameters, and builds the graphs for training,
 //! evaluation, initialisation, inversion and sampling.
 
 pub mod activation;
 pub mod actnorm;
+pub mod batch_norm;
 pub mod certificate;
+pub mod glow;
 pub mod head;
 pub mod inverse;
 pub mod linearised;
@@ -17,6 +20,7 @@ pub mod model;
 pub mod param;
 pub mod prior;
 pub mod residual;
+pub mod resnet;
 pub mod reversible;
 pub mod spectral;
 pub mod squeeze;

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Config, Kind};
+use super::{Architecture, Config, Kind};
 use crate::error::{Error, Result};
 use crate::nearest::unknown;
 
@@ -110,12 +110,21 @@ impl Config {
             }
         }
         let given = |key| overlay.get("model").and_then(|model| model.get(key)).is_some();
-        if given("kind") && config.model.kind != Kind::Classifier && !given("injective_padding") {
-            // The default is that of the published classifier.
-            let usual = Self::default().model.injective_padding;
-            if config.model.injective_padding == usual {
-                config.model.injective_padding = 0;
-            }
+        let usual = Self::default().model;
+        let model = &mut config.model;
+        // Defaults are those of the published classifier.
+        let unpadded = given("kind") && model.kind != Kind::Classifier
+            || given("architecture") && model.architecture == Architecture::Glow
+            || given("bottleneck") && model.bottleneck;
+        if unpadded && !given("injective_padding") && model.injective_padding == usual.injective_padding {
+            model.injective_padding = 0;
+        }
+        let constrained = model.architecture == Architecture::Iresnet;
+        if given("architecture") && !constrained && !given("coefficient") && model.coefficient == usual.coefficient {
+            model.coefficient = None;
+        }
+        if given("architecture") && model.architecture == Architecture::Resnet && !given("actnorm") {
+            model.actnorm = false;
         }
         Ok(config)
     }

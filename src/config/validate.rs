@@ -1,6 +1,8 @@
 //! What configuration keys must satisfy together.
 
-use super::{Config, Estimator, Gradient, Kind, Memory, OptimizerConfig};
+mod architecture;
+
+use super::{Architecture, Config, Estimator, Gradient, Kind, Memory, OptimizerConfig};
 use crate::error::{Error, Result};
 use crate::nn::Activation;
 use crate::nn::logdet::EXACT_LIMIT;
@@ -21,6 +23,7 @@ impl Config {
     pub fn validate(&self) -> Result<()> {
         self.validate_sizes()?;
         self.validate_model()?;
+        self.validate_architecture()?;
         self.validate_shapes()?;
         self.validate_log_det()?;
         self.optimizer.validate()?;
@@ -31,7 +34,8 @@ impl Config {
             format!("data.bits = {}: images are stored in 8 bits, of which 1 to 8 can be kept", data.bits)
         })?;
         require(train.seed < 1 << 48, || format!("train.seed = {}: seeds are below 2^48", train.seed))?;
-        require(train.memory != Memory::Reversible || self.model.coefficient.is_some(), || {
+        let invertible = self.model.architecture != Architecture::Iresnet || self.model.coefficient.is_some();
+        require(train.memory != Memory::Reversible || invertible, || {
             "train.memory = \"reversible\" inverts blocks in the backward pass, which model.coefficient = \"none\" does not \
              promise to be possible; set a coefficient below 1, or train.memory = \"checkpoint\""
                 .into()
@@ -142,6 +146,11 @@ impl Config {
                     .into()
             })?;
             require(model.hidden_layers > 0, || "model.hidden_layers = 0: a branch needs at least 1".into())?;
+            if model.architecture == Architecture::Glow {
+                return require(model.input[0] > 1, || {
+                    "model.input = [1]: a coupling of a Glow needs at least 2 numbers; use architecture \"iresnet\"".into()
+                });
+            }
             return require(model.activation != Activation::MaxMin || model.input[0].is_multiple_of(2), || {
                 format!("model.input = {:?}: activation maxmin pairs features, so they must be even", model.input)
             });
@@ -168,13 +177,26 @@ impl Config {
             squeeze("model.initial_squeeze = true", &mut c)?;
         }
         c += model.injective_padding;
+        if model.bottleneck {
+            // Its strides are those of convolutions.
+            return Ok(());
+        }
         for (stage, &stride) in model.strides.iter().enumerate() {
             if stride == 2 {
                 squeeze(&format!("model.strides[{stage}] = 2"), &mut c)?;
             }
+            require(model.architecture != Architecture::Glow || c > 1, || {
+                format!(
+                    "stage {stage} has 1 channel: a coupling needs at least 2; set model.initial_squeeze = true or \
+                     model.strides[{stage}] = 2"
+                )
+            })?;
             let first = stage == 0;
             require(
-                model.activation != Activation::MaxMin || c.is_multiple_of(2) || first && model.blocks[0] == 1,
+                model.activation != Activation::MaxMin
+                    || c.is_multiple_of(2)
+                    || first && model.blocks[0] == 1
+                    || model.architecture == Architecture::Glow,
                 || format!("stage {stage} has {c} channels: activation maxmin pairs channels, so they must be even"),
             )?;
             if model.is_multiscale() && stage + 1 < model.strides.len() {
@@ -212,6 +234,10 @@ impl Config {
                 .into()
         })?;
         let model = &self.model;
+        if model.architecture != Architecture::Iresnet {
+            // A Glow's is exact anyway, a ResNet has none.
+            return Ok(());
+        }
         let dimension = model.latent_len();
         let exact = log_det.estimator == Estimator::Exact && model.kind.has_density();
         require(!exact || dimension <= EXACT_LIMIT, || {

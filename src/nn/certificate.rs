@@ -12,6 +12,8 @@
 //! * of the network and of its inverse: products over the blocks. Squeezing and padding keep distances; what is factored
 //!   out is not changed any more, so from there on a factor counts as at least 1.
 //!
+//! It is about contractions: networks of other architectures have no blocks here, and infinity for a Lipschitz constant.
+//!
 //! What is certified is the function that the stored numbers define, evaluated as evaluation does it: effective weights
 //! W / max(1, σ/c) with σ = ⟨u, W v⟩ of the stored vectors. A device rounds each operation to f32, which changes values by
 //! some 10⁻⁶ of their size; that is not part of the certificate.
@@ -92,9 +94,9 @@ impl BlockCertificate {
 }
 
 impl Certificate {
-    /// Whether every block is proved to be invertible.
+    /// Whether every block is proved to be invertible. Not where there is none.
     pub fn is_contraction(&self) -> bool {
-        self.blocks.iter().all(|block| block.constant < 1.0)
+        !self.blocks.is_empty() && self.blocks.iter().all(|block| block.constant < 1.0)
     }
 
     /// The blocks that are not proved to be invertible.
@@ -132,6 +134,11 @@ pub fn certify(model: &Model, tensors: &[(String, Tensor)]) -> Certificate {
     for part in model.parts().iter().rev() {
         match part {
             Part::Squeeze | Part::Pad(_) | Part::Head(_) => {}
+            // Of their layers nothing is bounded, neither up nor down.
+            Part::Stem | Part::Plain(_) | Part::Flow(_) | Part::Split(_) => {
+                log_lipschitz = f64::INFINITY;
+                log_inverse = None;
+            }
             // Beside the rest stand numbers that pass unchanged.
             Part::FactorOut => {
                 log_lipschitz = f64::max(log_lipschitz, 0.0);

@@ -6,27 +6,9 @@
 //! classifier's head sees the last activations, without convolution, as published; those of a hybrid model see every scale
 //! (Chen et al., *Residual Flows*, section 5.2).
 
-use super::actnorm::{moments, per_channel};
+use super::actnorm::per_channel;
+use super::batch_norm::BatchNorm;
 use crate::graph::{Graph, NodeId};
-
-/// Weight of the new batch in the running statistics (PyTorch's sense of momentum), as published.
-pub const MOMENTUM: f64 = 0.9;
-
-/// Added to variances.
-const VARIANCE_FLOOR: f64 = 1e-5;
-
-/// Parameters and running statistics of a batch normalisation, vectors over channels.
-#[derive(Clone, Copy, Debug)]
-pub struct BatchNorm {
-    /// Scale of the normalised channels.
-    pub scale: NodeId,
-    /// Shift of the normalised channels.
-    pub shift: NodeId,
-    /// Running mean.
-    pub mean: NodeId,
-    /// Running variance.
-    pub variance: NodeId,
-}
 
 /// How the activations of one scale become features.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +24,8 @@ pub struct Scale {
 pub struct Head {
     /// The scales, in order.
     pub scales: Vec<Scale>,
+    /// Weight of a batch in the running statistics.
+    pub momentum: f64,
     /// Weight of the linear layer.
     pub weight: NodeId,
     /// Bias of the linear layer.
@@ -56,9 +40,9 @@ impl Head {
         let mut statistics = Vec::new();
         let mut features = Vec::new();
         for (scale, x) in self.look(g, seen) {
-            let (mean, variance) = moments(g, x);
-            features.push(scale.norm.features(g, x, mean, variance));
-            statistics.push(scale.norm.update(g, x, mean, variance));
+            let (normal, next) = scale.norm.train(g, x, self.momentum);
+            features.push(average(g, normal));
+            statistics.push(next);
         }
         (self.logits(g, &features), statistics)
     }
@@ -68,8 +52,8 @@ impl Head {
     pub fn evaluate(&self, g: &mut Graph, seen: &[NodeId]) -> NodeId {
         let mut features = Vec::new();
         for (scale, x) in self.look(g, seen) {
-            let (mean, variance) = (per_channel(g, scale.norm.mean, x), per_channel(g, scale.norm.variance, x));
-            features.push(scale.norm.features(g, x, mean, variance));
+            let normal = scale.norm.evaluate(g, x);
+            features.push(average(g, normal));
         }
         self.logits(g, &features)
     }
@@ -92,38 +76,15 @@ impl Head {
     }
 }
 
-impl BatchNorm {
-    /// Features `[n, c]` of `x` `[n, c, h, w]`: normalised with these statistics, positive parts, averaged over pixels.
-    fn features(&self, g: &mut Graph, x: NodeId, mean: NodeId, variance: NodeId) -> NodeId {
-        let shape = g.shape(x).clone();
-        let floored = g.add_scalar(variance, VARIANCE_FLOOR);
-        let std = g.sqrt(floored);
-        let scale = per_channel(g, self.scale, x);
-        let factor = g.div(scale, std);
-        let centred = g.sub(x, mean);
-        let scaled = g.mul(centred, factor);
-        let shift = per_channel(g, self.shift, x);
-        let normal = g.add(scaled, shift);
-        let zero = g.scalar_like(0.0, normal);
-        let positive = g.max(zero, normal);
-        let axes: Vec<usize> = (2..shape.rank()).collect();
-        let pixels: usize = shape.extents()[2..].iter().product();
-        let sum = g.sum(positive, &axes);
-        g.scale(sum, 1.0 / pixels as f64)
-    }
-
-    /// The running mean and variance `[c]` after a batch with these statistics.
-    fn update(&self, g: &mut Graph, x: NodeId, mean: NodeId, variance: NodeId) -> [NodeId; 2] {
-        let shape = g.shape(x).clone();
-        let count = (shape.len() / shape[1]) as f64;
-        // Running variances are unbiased, the one that normalises is not, as in PyTorch.
-        let unbiased = g.scale(variance, count / (count - 1.0).max(1.0));
-        [(self.mean, mean), (self.variance, unbiased)].map(|(running, new)| {
-            let new = g.reshape(new, [shape[1]]);
-            let (kept, added) = (g.scale(running, 1.0 - MOMENTUM), g.scale(new, MOMENTUM));
-            g.add(kept, added)
-        })
-    }
+/// Features `[n, c]` of normalised activations `[n, c, h, w]`: positive parts, averaged over pixels.
+fn average(g: &mut Graph, normal: NodeId) -> NodeId {
+    let shape = g.shape(normal).clone();
+    let zero = g.scalar_like(0.0, normal);
+    let positive = g.max(zero, normal);
+    let axes: Vec<usize> = (2..shape.rank()).collect();
+    let pixels: usize = shape.extents()[2..].iter().product();
+    let sum = g.sum(positive, &axes);
+    g.scale(sum, 1.0 / pixels as f64)
 }
 
 /// What a classifier says about labelled samples, `[n]` each.

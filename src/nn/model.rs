@@ -1,7 +1,7 @@
 //! A network: its layout, its parameters, and the graphs that use it.
 //!
-//! [`Model::new`] turns a configuration into a sequence of parts (squeeze, injective padding, residual blocks, factoring
-//! out) which every graph follows, forwards or backwards. Graphs have static shapes, so each builder takes the number of
+//! [`Model::new`] turns a configuration into a sequence of parts (squeeze, injective padding, residual blocks or steps of
+//! flow, factoring out) which every graph follows, forwards or backwards. Graphs have static shapes, so each builder takes the number of
 //! samples n. Inputs and outputs are bound by name; **an output that bears an input's name is that tensor's next value.**
 //!
 //! # Inputs
@@ -43,6 +43,7 @@
 //! a row.
 
 mod build;
+mod forward;
 mod graphs;
 mod invert;
 mod jacobian;
@@ -58,11 +59,14 @@ pub use regression::target;
 
 use std::collections::HashMap;
 
-use crate::config::{Config, Estimator, Gradient, Kind};
+use self::layout::Layout;
+use crate::config::{Architecture, Config, Estimator, Gradient, Kind};
 use crate::error::Result;
+use crate::nn::glow::FlowStep;
 use crate::nn::logdet::LogDet;
-use crate::nn::param::Param;
+use crate::nn::param::{Init, Param};
 use crate::nn::residual::Branch;
+use crate::nn::resnet::PlainBlock;
 use crate::nn::spectral::SpectralNorm;
 
 /// One stage of the way from a sample to its latent numbers.
@@ -74,6 +78,14 @@ pub(crate) enum Part {
     Pad(usize),
     /// The residual block with this index.
     Block(usize),
+    /// The first convolution of a bottleneck ResNet.
+    Stem,
+    /// The residual block with this index among those that need not be invertible.
+    Plain(usize),
+    /// The step of flow with this index.
+    Flow(usize),
+    /// The first half of the channels leaves a flow by the split with this number.
+    Split(usize),
     /// The head with this number looks at what is there.
     Head(usize),
     /// The first half of the channels goes to the prior.
@@ -101,16 +113,76 @@ impl Block {
 
     /// Names of ActNorm's log-scale and shift.
     pub fn actnorm_names(&self) -> [String; 2] {
-        [format!("{}.actnorm._log_scale", self.prefix), format!("{}.actnorm._shift", self.prefix)]
+        actnorm_names(&self.prefix)
     }
+}
+
+/// A residual block of a model that need not be invertible.
+#[derive(Clone, Debug)]
+pub struct Plain {
+    /// What its parameters' names begin with.
+    pub prefix: String,
+    /// The block.
+    pub block: PlainBlock,
+}
+
+impl Plain {
+    /// Full name of an operand of the block.
+    pub fn operand_name(&self, operand: &str) -> String {
+        format!("{}.bottleneck_block.{operand}", self.prefix)
+    }
+
+    /// Its tensors.
+    fn params(&self) -> Vec<Param> {
+        let of_block = |operand: Param| operand.under(&format!("{}.bottleneck_block", self.prefix));
+        let mut params: Vec<Param> = self.block.operands().into_iter().map(of_block).collect();
+        if self.block.actnorm {
+            params.extend(actnorm_params(&self.prefix, self.block.input[0]));
+        }
+        params
+    }
+}
+
+/// A step of flow of a model.
+#[derive(Clone, Debug)]
+pub struct Flow {
+    /// What its parameters' names begin with.
+    pub prefix: String,
+    /// The step.
+    pub step: FlowStep,
+}
+
+impl Flow {
+    /// Full name of an operand of the step.
+    pub fn operand_name(&self, operand: &str) -> String {
+        format!("{}.{operand}", self.prefix)
+    }
+
+    /// Its tensors.
+    fn params(&self) -> Vec<Param> {
+        let of_step = |operand: Param| operand.under(&self.prefix);
+        let mut params: Vec<Param> = self.step.operands().into_iter().map(of_step).collect();
+        if self.step.actnorm {
+            params.extend(actnorm_params(&self.prefix, self.step.channels()));
+        }
+        params
+    }
+}
+
+/// Names of ActNorm's log-scale and shift in the block or step with this prefix.
+fn actnorm_names(prefix: &str) -> [String; 2] {
+    [format!("{prefix}.actnorm._log_scale"), format!("{prefix}.actnorm._shift")]
+}
+
+fn actnorm_params(prefix: &str, channels: usize) -> [Param; 2] {
+    actnorm_names(prefix).map(|name| Param::parameter(name, [channels], Init::Constant(0.0)))
 }
 
 /// A network laid out for a configuration: see the [module documentation](self).
 #[derive(Clone, Debug)]
 pub struct Model {
     config: Config,
-    parts: Vec<Part>,
-    blocks: Vec<Block>,
+    layout: Layout,
     params: Vec<Param>,
     by_name: HashMap<String, usize>,
 }
@@ -122,10 +194,10 @@ impl Model {
     /// Those of [`Config::validate`].
     pub fn new(config: &Config) -> Result<Self> {
         config.validate()?;
-        let (parts, blocks) = layout::lay_out(&config.model);
-        let params = layout::params(&config.model, &blocks);
+        let layout = layout::lay_out(&config.model);
+        let params = layout::params(&config.model, &layout);
         let by_name = params.iter().enumerate().map(|(index, param)| (param.name.clone(), index)).collect();
-        Ok(Self { config: config.clone(), parts, blocks, params, by_name })
+        Ok(Self { config: config.clone(), layout, params, by_name })
     }
 
     /// The configuration.
@@ -146,17 +218,37 @@ impl Model {
     /// Tensors that the published code's `state_dict` holds for such a model although nothing uses them: an importer
     /// accepts them, an exporter fills them in.
     pub fn unused_params(&self) -> Vec<Param> {
-        layout::unused_params(&self.config.model, &self.blocks)
+        layout::unused_params(&self.config.model, &self.layout.blocks)
     }
 
     /// The way from a sample to its latent numbers.
     pub(crate) fn parts(&self) -> &[Part] {
-        &self.parts
+        &self.layout.parts
     }
 
-    /// The residual blocks in order.
+    /// The residual blocks that are contractions, in order: all of an i-ResNet, none of another architecture.
     pub fn blocks(&self) -> &[Block] {
-        &self.blocks
+        &self.layout.blocks
+    }
+
+    /// The residual blocks of a ResNet, in order.
+    pub fn plain_blocks(&self) -> &[Plain] {
+        &self.layout.plain
+    }
+
+    /// The steps of a Glow, in order.
+    pub fn flows(&self) -> &[Flow] {
+        &self.layout.flows
+    }
+
+    /// Whether inputs can be computed from latent numbers, or can be if the weights allow it.
+    pub fn is_invertible(&self) -> bool {
+        self.config.model.architecture != Architecture::Resnet
+    }
+
+    /// Whether log-determinants and inverses are formulas, without series and iterations.
+    pub fn is_exact(&self) -> bool {
+        self.config.model.architecture == Architecture::Glow
     }
 
     /// The normalised layers of a block: name of the weight, and its normalisation. Empty without a coefficient.
@@ -182,9 +274,13 @@ impl Model {
         self.config.model.kind.has_classes().then_some(self.config.model.classes)
     }
 
-    /// Multiply-adds of the residual branches for one sample, forwards.
+    /// Multiply-adds of blocks and steps for one sample, forwards.
     pub fn multiply_adds(&self) -> usize {
-        self.blocks.iter().map(|block| block.branch.multiply_adds()).sum()
+        let layout = &self.layout;
+        let of_blocks = layout.blocks.iter().map(|block| block.branch.multiply_adds());
+        let of_plain = layout.plain.iter().map(|plain| plain.block.multiply_adds());
+        let of_flows = layout.flows.iter().map(|flow| flow.step.multiply_adds());
+        of_blocks.chain(of_plain).chain(of_flows).sum()
     }
 
     /// The log-determinant that training computes; none for a classifier.
@@ -193,6 +289,7 @@ impl Model {
         let (terms, samples, probe) = (config.terms, config.samples, config.probe.distribution());
         match (self.config.model.kind, config.estimator, config.gradient) {
             (Kind::Classifier, ..) => None,
+            _ if self.is_exact() => Some(LogDet::Exact),
             (_, Estimator::Exact, _) => Some(LogDet::Exact),
             (_, Estimator::Series, Gradient::Autodiff) => Some(LogDet::Series { terms, samples, probe }),
             (_, Estimator::Series, Gradient::Neumann) => Some(LogDet::Neumann { terms, samples, probe }),
@@ -206,6 +303,6 @@ impl Model {
     /// Number of rows of `keys` that a graph with this log-determinant takes; without rows it has no such input. Row
     /// b·samples + s belongs to probe s of block b; where the number of terms is drawn, one row a block follows for it.
     pub fn streams(&self, log_det: Option<&LogDet>) -> usize {
-        self.blocks.len() * log_det.map_or(0, |log_det| log_det.samples() + usize::from(log_det.draws_terms()))
+        self.blocks().len() * log_det.map_or(0, |log_det| log_det.samples() + usize::from(log_det.draws_terms()))
     }
 }

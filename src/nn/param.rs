@@ -4,6 +4,8 @@
 //! identity: `stack.0.bottleneck_block.0.weight_orig` and so on. Initial values come from the counter-based generator,
 //! so that a seed determines a model on every machine.
 
+mod rotation;
+
 use crate::random::{Distribution, Key, stream};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
@@ -30,6 +32,22 @@ pub enum Init {
     },
     /// A normal random vector divided by its norm.
     UnitNormal,
+    /// The square matrix of a random permutation.
+    Shuffle,
+    /// One of the factors of a random rotation. The three tensors of a rotation stand one after another in a model, in the
+    /// order of [`Rotation`].
+    Rotation(Rotation),
+}
+
+/// The factors of a square matrix P·L·(U + diag s).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rotation {
+    /// P.
+    Permutation,
+    /// The signs of s, a vector.
+    Signs,
+    /// L below the diagonal (on which it has ones), U above it, ln |s| on it.
+    Triangles,
 }
 
 /// A named tensor of a model.
@@ -56,6 +74,11 @@ impl Param {
         Self { name: name.into(), shape: shape.into(), init, role: Role::State }
     }
 
+    /// The same tensor as part of something: under `prefix.name`.
+    pub fn under(self, prefix: &str) -> Self {
+        Self { name: format!("{prefix}.{}", self.name), ..self }
+    }
+
     /// Whether the optimizer changes it.
     pub fn is_parameter(&self) -> bool {
         self.role == Role::Parameter
@@ -74,6 +97,20 @@ impl Param {
                 let normal: Vec<f64> = draw(Distribution::Normal).collect();
                 let norm = normal.iter().map(|x| x * x).sum::<f64>().sqrt().max(f64::MIN_POSITIVE);
                 normal.into_iter().map(|x| (x / norm) as f32).collect()
+            }
+            Init::Shuffle => {
+                let order = rotation::shuffled(key, self.shape[0]);
+                rotation::permutation_matrix(&order).into_iter().map(|x| x as f32).collect()
+            }
+            Init::Rotation(which) => {
+                let first = position - which as u32;
+                let factors = rotation::rotation(Key::new(seed, first, stream::INITIALIZE), self.shape[0]);
+                let data = match which {
+                    Rotation::Permutation => factors.permutation,
+                    Rotation::Signs => factors.signs,
+                    Rotation::Triangles => factors.triangles,
+                };
+                data.into_iter().map(|x| x as f32).collect()
             }
         };
         Tensor::new(self.shape.clone(), data)

@@ -52,6 +52,12 @@ impl Branch {
         Self::chain(Shape::from([dimension]), layers, activation, leading)
     }
 
+    /// These layers on samples of shape `input`, with activations between them and none before the first. What comes out
+    /// may have another shape than what goes in; such a chain is no branch of a residual block.
+    pub(super) fn of(input: Shape, layers: Vec<Shape>, activation: Activation) -> Self {
+        Self::chain(input, layers, activation, false)
+    }
+
     fn chain(input: Shape, layers: Vec<Shape>, activation: Activation, leading: bool) -> Self {
         let mut members = Vec::new();
         for (index, layer) in layers.into_iter().enumerate() {

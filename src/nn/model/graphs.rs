@@ -1,12 +1,14 @@
 //! The graphs of a model. Names of inputs and outputs stand in the [documentation of the module above](super).
 
 use super::Model;
-use super::build::{Build, Pass, key_row};
+use super::build::{Build, key_row};
+use super::forward::Pass;
 use super::layout;
-use crate::config::{Kind, PowerUpdate, Prior};
+use crate::config::{Architecture, Kind, PowerUpdate, Prior};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, NodeId};
-use crate::nn::head::{self, BatchNorm, Head, Scale};
+use crate::nn::batch_norm::{BatchNorm, HEAD_MOMENTUM, MOMENTUM};
+use crate::nn::head::{self, Head, Scale};
 use crate::nn::inverse::Stop;
 use crate::nn::logdet::{EXACT_LIMIT, LogDet};
 use crate::nn::prior::{self, Gaussian};
@@ -42,6 +44,7 @@ impl Model {
             probes,
             memory: self.config().train.memory,
             initialize: false,
+            training: true,
         };
         let forward = build.forward(x, &pass);
         let mut terms = Vec::new();
@@ -88,7 +91,7 @@ impl Model {
     /// An exact log-determinant of more dimensions than the graph can eliminate.
     pub fn eval_graph(&self, n: usize, evaluation: &Evaluation) -> Result<Graph> {
         let kind = self.config().model.kind;
-        if evaluation.log_det == Some(LogDet::Exact) && self.latent_len() > EXACT_LIMIT {
+        if evaluation.log_det == Some(LogDet::Exact) && !self.is_exact() && self.latent_len() > EXACT_LIMIT {
             return Err(Error::Config(format!(
                 "an exact log-determinant of {} dimensions is not computed in a graph (at most {EXACT_LIMIT}); use the \
                  series, or `iresnet eval --log-det exact`",
@@ -159,6 +162,7 @@ impl Model {
         let pass = Pass {
             iterations: self.config().model.power_iterations,
             initialize: true,
+            training: true,
             ..Pass::evaluation(None, Probes::Keys)
         };
         build.forward(x, &pass);
@@ -197,7 +201,7 @@ impl Model {
         Some(build.finish())
     }
 
-    /// From latent numbers of n samples back to inputs.
+    /// From latent numbers of n samples back to inputs. Panics for a model that is not [invertible](Self::is_invertible).
     pub fn inverse_graph(&self, n: usize, stop: Stop) -> Graph {
         let mut build = Build::new(self, n);
         let z = build.g.input("z", [n, self.latent_len()]);
@@ -255,7 +259,10 @@ impl Build<'_> {
         });
         let scales = scales.collect();
         let [weight, bias] = ["logits.weight", "logits.bias"].map(|name| self.param(name));
-        Head { scales, weight, bias }
+        // The published head hardly remembers anything but the last batch; a ResNet's does as is usual.
+        let published = self.model.config().model.architecture != Architecture::Resnet;
+        let momentum = if published { HEAD_MOMENTUM } else { MOMENTUM };
+        Head { scales, momentum, weight, bias }
     }
 
     /// Makes the statistics of each scale's batch normalisation its next ones.

@@ -1,11 +1,12 @@
-//! The way back through a network: block after block from the last, each solved before the one in front of it.
+//! The way back through a network: block after block from the last, each solved before the one in front of it. Steps of
+//! flow have formulas for that: they take no iterations, leave no residual, and always converge.
 
 use super::Part;
 use super::build::Build;
 use crate::graph::NodeId;
-use crate::nn::inverse::{Stop, error};
+use crate::nn::inverse::{DIVERGED, Stop, error};
 use crate::nn::residual::KEY_WIDTH;
-use crate::nn::squeeze;
+use crate::nn::{glow, squeeze};
 use crate::shape::Shape;
 
 /// Error vectors on their way back: see [`error`].
@@ -23,6 +24,7 @@ impl Build<'_> {
     /// `error_bound`.
     pub(super) fn invert(&mut self, z: NodeId, stop: Stop, bounded: bool) {
         let model = self.model;
+        assert!(model.is_invertible(), "a network of architecture {:?} has no inverse", model.config().model.architecture);
         let (mut latent, last) = self.latent_shapes();
         latent.push(last);
         let mut at = 0;
@@ -34,9 +36,9 @@ impl Build<'_> {
             at += length;
         }
         let mut x = parts.pop().expect("a model has at least one latent part");
-        let mut errors = bounded.then(|| self.no_errors(x));
+        let mut errors = (bounded && !model.is_exact()).then(|| self.no_errors(x));
         let mut reports: Option<[NodeId; 3]> = None;
-        for &part in model.parts.iter().rev() {
+        for &part in model.parts().iter().rev() {
             match part {
                 Part::Head(_) => {}
                 Part::Squeeze => {
@@ -55,10 +57,23 @@ impl Build<'_> {
                         g.concat(&[exact, value], 1)
                     });
                 }
+                Part::Split(number) => {
+                    let out = parts.pop().expect("one latent part for each split");
+                    let operands = self.split_operands(number);
+                    x = glow::split::inverse(&mut self.g, out, x, operands);
+                }
+                Part::Flow(index) => {
+                    let flow = &model.flows()[index];
+                    let arguments = [&[x], &self.flow_operands(flow, x, false)[..]].concat();
+                    let batch = self.batch;
+                    let function = self.function(format!("inverse {:?}", flow.step), || flow.step.inverse(batch));
+                    x = self.g.call(&function, &arguments)[0];
+                }
+                Part::Stem | Part::Plain(_) => unreachable!("a network that has them is not invertible"),
                 Part::Block(index) => {
                     let y = x;
                     let parameters = self.block_parameters(index);
-                    let description = self.block_function(&model.blocks[index], None);
+                    let description = self.block_function(&model.blocks()[index], None);
                     let key = format!("inverse {description:?}");
                     let function = self.function(key, || description.inverse(stop));
                     let results = self.g.call(&function, &[&[y], &parameters[..]].concat());
@@ -79,7 +94,7 @@ impl Build<'_> {
             }
         }
         self.g.output("x", x);
-        let reports = reports.expect("a model has at least one block");
+        let reports = reports.unwrap_or_else(|| [0.0, 0.0, 1.0].map(|value| self.g.constant(value, [self.batch])));
         for (name, node) in ["iterations", "residual", "converged"].into_iter().zip(reports) {
             self.g.output(name, node);
         }
@@ -87,14 +102,18 @@ impl Build<'_> {
             let contraction = errors.contraction.expect("a model has at least one block");
             let bound = error::bound(&mut self.g, errors.value, contraction);
             self.g.output("error_bound", bound);
+        } else if bounded {
+            // What formulas leave is rounding, of which nothing is measured.
+            let unknown = self.g.constant(DIVERGED, [self.batch]);
+            self.g.output("error_bound", unknown);
         }
     }
 
     /// ActNorm's parameters of a block, and the operands of its branch.
     fn block_parameters(&mut self, index: usize) -> Vec<NodeId> {
-        let block = &self.model.blocks[index];
+        let block = &self.model.blocks()[index];
         let mut parameters = Vec::new();
-        if self.model.config.model.actnorm {
+        if self.model.config().model.actnorm {
             parameters.extend(block.actnorm_names().map(|name| self.param(&name)));
         }
         parameters.extend(self.operands(block, 0));
@@ -118,7 +137,7 @@ impl Build<'_> {
 
     /// Sends errors back through block `index`, where x was computed for y.
     fn through(&mut self, errors: &mut Errors, index: usize, [x, y]: [NodeId; 2], parameters: &[NodeId]) {
-        let description = self.block_function(&self.model.blocks[index], None);
+        let description = self.block_function(&self.model.blocks()[index], None);
         let vectors = errors.vectors;
         let function = self.function(format!("error {description:?}"), || description.error(vectors));
         // Any numbers do, if they differ from block to block.
@@ -135,17 +154,18 @@ impl Build<'_> {
 
     /// Shapes of the factored-out parts in order, and of the rest.
     fn latent_shapes(&self) -> (Vec<Shape>, Shape) {
-        let mut shape = self.model.config.model.input.clone();
+        let mut shape = self.model.config().model.input.clone();
         let mut out = Vec::new();
-        for part in &self.model.parts {
+        for part in self.model.parts() {
             match part {
                 Part::Squeeze => shape = vec![4 * shape[0], shape[1] / 2, shape[2] / 2],
                 Part::Pad(extra) => shape[0] += extra,
-                Part::FactorOut => {
+                Part::FactorOut | Part::Split(_) => {
                     shape[0] /= 2;
                     out.push(self.batched(&shape));
                 }
-                Part::Block(_) | Part::Head(_) => {}
+                Part::Block(_) | Part::Flow(_) | Part::Head(_) => {}
+                Part::Stem | Part::Plain(_) => unreachable!("a network that has them is not invertible"),
             }
         }
         (out, self.batched(&shape))

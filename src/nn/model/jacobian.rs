@@ -2,9 +2,11 @@
 //! each block's branch.
 
 use super::Model;
-use super::build::{Build, Pass};
+use super::build::Build;
+use super::forward::Pass;
 use crate::graph::Graph;
 use crate::nn::actnorm;
+use crate::nn::logdet::LogDet;
 use crate::nn::residual::Probes;
 use crate::shape::Shape;
 
@@ -15,11 +17,16 @@ pub fn block_input(index: usize) -> String {
 
 impl Model {
     /// From n samples `x` to what each block receives: outputs [`block_input`] `[n, …]` for each block, and `log_prior`
-    /// `[n]`. For models with a density.
+    /// `[n]`; of a network whose log-determinant is a formula (see [`Model::is_exact`]) also `log_det` `[n]`. For models with
+    /// a density.
     pub fn trace_graph(&self, n: usize) -> Graph {
         let mut build = Build::new(self, n);
         let x = build.input();
-        let forward = build.forward(x, &Pass::evaluation(None, Probes::Keys));
+        let log_det = self.is_exact().then_some(LogDet::Exact);
+        let forward = build.forward(x, &Pass::evaluation(log_det, Probes::Keys));
+        if let Some(log_det) = forward.log_det {
+            build.g.output("log_det", log_det);
+        }
         for (index, node) in build.block_inputs.clone().into_iter().enumerate() {
             build.g.output(block_input(index), node);
         }
@@ -39,12 +46,12 @@ impl Model {
         let shape = build.batched(block.branch.input.extents());
         let x = build.g.input("x", shape.clone());
         let first = build.g.input("first", Shape::scalar());
-        let (a, of_actnorm) = match build.actnorm(block, x, false)[..] {
-            [log_scale, shift] => {
-                let a = actnorm::forward(&mut build.g, x, log_scale, shift);
-                (a, actnorm::log_det(&mut build.g, x, log_scale))
-            }
-            _ => (x, build.g.constant(0.0, Shape::scalar())),
+        let (a, of_actnorm) = if self.config().model.actnorm {
+            let [log_scale, shift] = build.actnorm(block.actnorm_names(), x, false);
+            let a = actnorm::forward(&mut build.g, x, log_scale, shift);
+            (a, actnorm::log_det(&mut build.g, x, log_scale))
+        } else {
+            (x, build.g.constant(0.0, Shape::scalar()))
         };
         let operands = build.operands(block, 0);
         let g = &mut build.g;

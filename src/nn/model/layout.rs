@@ -1,34 +1,57 @@
 //! From a configuration to parts, blocks and parameters.
 
-use super::{Block, Part};
-use crate::config::{Kind, ModelConfig, Prior};
+use super::{Block, Flow, Part, Plain};
+use crate::config::{Architecture, Kind, ModelConfig, Prior};
 use crate::nn::activation::LIPSWISH_BETA;
+use crate::nn::glow::{self, FlowStep};
 use crate::nn::param::{Init, Param};
 use crate::nn::residual::Branch;
+use crate::nn::resnet::PlainBlock;
 use crate::nn::spectral::SpectralNorm;
 use crate::shape::Shape;
 
-/// Parts and blocks of a valid configuration.
-pub(super) fn lay_out(model: &ModelConfig) -> (Vec<Part>, Vec<Block>) {
+/// What a network consists of.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Layout {
+    /// The way from a sample to its latent numbers.
+    pub(super) parts: Vec<Part>,
+    /// Residual blocks that are contractions.
+    pub(super) blocks: Vec<Block>,
+    /// Residual blocks that need not be.
+    pub(super) plain: Vec<Plain>,
+    /// Steps of flow.
+    pub(super) flows: Vec<Flow>,
+    /// Channels that each split of a flow receives.
+    pub(super) splits: Vec<usize>,
+    /// Channels that each head sees.
+    pub(super) seen: Vec<usize>,
+}
+
+/// Lays out a valid configuration.
+pub(super) fn lay_out(model: &ModelConfig) -> Layout {
     if model.kind == Kind::Toy {
         return lay_out_toy(model);
     }
-    let (mut parts, mut blocks) = (Vec::new(), Vec::<Block>::new());
+    if model.bottleneck {
+        return lay_out_bottleneck(model);
+    }
+    let mut layout = Layout::default();
     let [mut c, mut h, mut w] = [model.input[0], model.input[1], model.input[2]];
     let squeezed = |c, h, w| (4 * c, h / 2, w / 2);
     if model.initial_squeeze {
-        parts.push(Part::Squeeze);
+        layout.parts.push(Part::Squeeze);
         (c, h, w) = squeezed(c, h, w);
     }
     if model.injective_padding > 0 {
-        parts.push(Part::Pad(model.injective_padding));
+        layout.parts.push(Part::Pad(model.injective_padding));
         c += model.injective_padding;
     }
     let multiscale = model.is_multiscale();
+    let mut passed = 0;
     for (stage, &count) in model.blocks.iter().enumerate() {
         let mut norm_size = [h, w];
         if model.strides[stage] == 2 {
-            parts.push(Part::Squeeze);
+            layout.parts.push(Part::Squeeze);
             (c, h, w) = squeezed(c, h, w);
         }
         for index in 0..count {
@@ -36,43 +59,133 @@ pub(super) fn lay_out(model: &ModelConfig) -> (Vec<Part>, Vec<Block>) {
             if multiscale || index > 0 {
                 norm_size = [h, w];
             }
-            let prefix =
-                if multiscale { format!("stack.{stage}.stack.{index}") } else { format!("stack.{}", blocks.len()) };
-            let leading = !blocks.is_empty();
-            let branch = Branch::convolutional([c, h, w], model.channels[stage], model.activation, leading);
-            parts.push(Part::Block(blocks.len()));
-            blocks.push(Block { prefix, branch, norm_size });
+            let prefix = if multiscale { format!("stack.{stage}.stack.{index}") } else { format!("stack.{passed}") };
+            layout.push_block(model, prefix, [c, h, w], model.channels[stage], norm_size);
+            passed += 1;
         }
         if model.kind == Kind::Hybrid {
-            parts.push(Part::Head(stage));
+            layout.push_head(c);
         }
         if multiscale && stage + 1 < model.blocks.len() {
-            parts.push(Part::FactorOut);
+            layout.push_split(model, c);
             c /= 2;
         }
     }
     if model.kind == Kind::Classifier {
-        parts.push(Part::Head(0));
+        layout.push_head(c);
     }
-    (parts, blocks)
+    layout
 }
 
-fn lay_out_toy(model: &ModelConfig) -> (Vec<Part>, Vec<Block>) {
-    let mut blocks = Vec::<Block>::new();
+impl Layout {
+    /// A block, or step, of the configured architecture on images `[c, h, w]`.
+    fn push_block(
+        &mut self,
+        model: &ModelConfig,
+        prefix: String,
+        input: [usize; 3],
+        channels: usize,
+        norm_size: [usize; 2],
+    ) {
+        match model.architecture {
+            Architecture::Iresnet => {
+                let leading = !self.blocks.is_empty();
+                let branch = Branch::convolutional(input, channels, model.activation, leading);
+                self.parts.push(Part::Block(self.blocks.len()));
+                self.blocks.push(Block { prefix, branch, norm_size });
+            }
+            Architecture::Resnet => {
+                let leading = !self.plain.is_empty();
+                let block = PlainBlock::twin(input, channels, model.activation, leading);
+                self.push_plain(model, prefix, block);
+            }
+            Architecture::Glow => {
+                let (permutation, coupling) = (model.permutation, model.coupling);
+                let step = FlowStep::convolutional(input, channels, model.activation, permutation, coupling);
+                self.push_flow(model, prefix, step);
+            }
+        }
+    }
+
+    fn push_plain(&mut self, model: &ModelConfig, prefix: String, block: PlainBlock) {
+        self.parts.push(Part::Plain(self.plain.len()));
+        let block = PlainBlock { batch_norm: model.batch_norm, actnorm: model.actnorm, ..block };
+        self.plain.push(Plain { prefix, block });
+    }
+
+    fn push_flow(&mut self, model: &ModelConfig, prefix: String, step: FlowStep) {
+        self.parts.push(Part::Flow(self.flows.len()));
+        self.flows.push(Flow { prefix, step: FlowStep { actnorm: model.actnorm, ..step } });
+    }
+
+    fn push_head(&mut self, channels: usize) {
+        self.parts.push(Part::Head(self.seen.len()));
+        self.seen.push(channels);
+    }
+
+    /// Half of `channels` channels leave: with a prior of their own where a Glow learns its prior.
+    fn push_split(&mut self, model: &ModelConfig, channels: usize) {
+        let learned = model.kind.has_density() && model.prior == Prior::Learned;
+        if model.architecture == Architecture::Glow && learned {
+            self.parts.push(Part::Split(self.splits.len()));
+            self.splits.push(channels);
+        } else {
+            self.parts.push(Part::FactorOut);
+        }
+    }
+}
+
+fn lay_out_toy(model: &ModelConfig) -> Layout {
+    let mut layout = Layout::default();
     for (&count, &width) in model.blocks.iter().zip(&model.channels) {
         for _ in 0..count {
             let hidden = vec![width; model.hidden_layers];
-            let leading = !blocks.is_empty();
+            let prefix = format!("stack.{}", layout.parts.len());
+            if model.architecture == Architecture::Glow {
+                let (permutation, coupling) = (model.permutation, model.coupling);
+                let step = FlowStep::mlp(model.input[0], &hidden, model.activation, permutation, coupling);
+                layout.push_flow(model, prefix, step);
+                continue;
+            }
+            let leading = !layout.blocks.is_empty();
             let branch = Branch::mlp(model.input[0], &hidden, model.activation, leading);
-            blocks.push(Block { prefix: format!("stack.{}", blocks.len()), branch, norm_size: [1, 1] });
+            layout.parts.push(Part::Block(layout.blocks.len()));
+            layout.blocks.push(Block { prefix, branch, norm_size: [1, 1] });
         }
     }
-    ((0..blocks.len()).map(Part::Block).collect(), blocks)
+    layout
 }
 
-/// Channels that reach the head.
-fn final_channels(blocks: &[Block]) -> usize {
-    blocks.last().map_or(0, |block| block.branch.input[0])
+/// A convolution to as many channels as the first stage is wide, then bottlenecks.
+fn lay_out_bottleneck(model: &ModelConfig) -> Layout {
+    let mut layout = Layout { parts: vec![Part::Stem], ..Layout::default() };
+    let mut input = [model.channels[0], model.input[1], model.input[2]];
+    for (stage, &count) in model.blocks.iter().enumerate() {
+        for index in 0..count {
+            let stride = if index == 0 { model.strides[stage] } else { 1 };
+            let block = PlainBlock::bottleneck(input, model.channels[stage], stride, model.activation);
+            let output = block.output();
+            input = [0, 1, 2].map(|axis| output[axis]);
+            layout.push_plain(model, format!("stack.{}", layout.plain.len()), block);
+        }
+    }
+    layout.push_head(input[0]);
+    layout
+}
+
+/// Name of the weight of the convolution that a bottleneck ResNet begins with.
+pub(super) const STEM: &str = "stem.weight";
+
+/// What the names of a split's convolution begin with.
+pub(super) fn split_prefix(number: usize) -> String {
+    format!("split.{number}")
+}
+
+fn stem_param(model: &ModelConfig) -> Param {
+    let weight = [model.channels[0], model.input[0], 3, 3];
+    // The variance of He et al., by the outputs.
+    let bound = (6.0 / (9 * weight[0]) as f64).sqrt();
+    Param::parameter(STEM, weight, Init::Uniform { bound })
 }
 
 fn prior_params(length: usize) -> [Param; 2] {
@@ -108,18 +221,15 @@ fn head_params(channels: usize, classes: usize) -> Vec<Param> {
 }
 
 /// The heads of a hybrid model: for each scale a convolution and batch normalisation, for all together a linear layer.
-fn scale_head_params(model: &ModelConfig, blocks: &[Block]) -> Vec<Param> {
+fn scale_head_params(model: &ModelConfig, seen: &[usize]) -> Vec<Param> {
     let mut params = Vec::new();
-    let mut last = 0;
-    for (scale, &count) in model.blocks.iter().enumerate() {
-        last += count;
-        let channels = blocks[last - 1].branch.input[0];
+    for (scale, &channels) in seen.iter().enumerate() {
         let prefix = head_prefix(scale);
         let uniform = Init::Uniform { bound: 1.0 / (9.0 * channels as f64).sqrt() };
         params.push(Param::parameter(format!("{prefix}.conv.weight"), [model.head_channels, channels, 3, 3], uniform));
         params.extend(norm_params(&format!("{prefix}.bn"), model.head_channels));
     }
-    params.extend(logits_params(model.head_channels * model.blocks.len(), model.classes));
+    params.extend(logits_params(model.head_channels * seen.len(), model.classes));
     params
 }
 
@@ -137,12 +247,12 @@ pub(super) fn head_names(kind: Kind, number: usize) -> (Option<String>, String) 
 }
 
 /// All tensors of the model.
-pub(super) fn params(model: &ModelConfig, blocks: &[Block]) -> Vec<Param> {
+pub(super) fn params(model: &ModelConfig, layout: &Layout) -> Vec<Param> {
     let mut params = Vec::new();
     if model.kind.has_density() && model.prior == Prior::Learned {
         params.extend(prior_params(model.latent_len()));
     }
-    for block in blocks {
+    for block in &layout.blocks {
         let mut fan_in = 1;
         for (operand, shape) in block.branch.operands() {
             let name = block.operand_name(&operand, model.coefficient.is_some());
@@ -169,9 +279,21 @@ pub(super) fn params(model: &ModelConfig, blocks: &[Block]) -> Vec<Param> {
             params.extend(block.actnorm_names().map(zeros));
         }
     }
+    for part in &layout.parts {
+        match *part {
+            Part::Stem => params.push(stem_param(model)),
+            Part::Plain(index) => params.extend(layout.plain[index].params()),
+            Part::Flow(index) => params.extend(layout.flows[index].params()),
+            Part::Split(number) => {
+                let operands = glow::split::operands(layout.splits[number]);
+                params.extend(operands.map(|operand| operand.under(&split_prefix(number))));
+            }
+            Part::Block(_) | Part::Squeeze | Part::Pad(_) | Part::Head(_) | Part::FactorOut => {}
+        }
+    }
     match model.kind {
-        Kind::Classifier => params.extend(head_params(final_channels(blocks), model.classes)),
-        Kind::Hybrid => params.extend(scale_head_params(model, blocks)),
+        Kind::Classifier => params.extend(head_params(layout.seen[0], model.classes)),
+        Kind::Hybrid => params.extend(scale_head_params(model, &layout.seen)),
         Kind::Density | Kind::Toy => {}
     }
     params
@@ -185,10 +307,13 @@ pub(in crate::nn) fn norm_names(weight_orig: &str) -> [String; 3] {
 
 /// What the published code holds besides.
 pub(super) fn unused_params(model: &ModelConfig, blocks: &[Block]) -> Vec<Param> {
+    if model.architecture != Architecture::Iresnet {
+        return Vec::new();
+    }
     match model.kind {
         Kind::Classifier => prior_params(model.latent_len()).to_vec(),
         Kind::Density => {
-            let mut unused = head_params(final_channels(blocks), model.classes);
+            let mut unused = head_params(blocks.last().map_or(0, |block| block.branch.input[0]), model.classes);
             if model.prior == Prior::Standard {
                 unused.extend(prior_params(model.latent_len()));
             }

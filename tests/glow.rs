@@ -1,0 +1,298 @@
+//! Glow: its log-determinant is that of its Jacobian, its inverse gives back what went in, and it learns.
+
+mod common;
+#[path = "common/compare.rs"]
+#[allow(dead_code, reason = "shared with the gradient tests, which use more of it")]
+mod compare;
+#[path = "common/fixture.rs"]
+#[allow(dead_code, reason = "shared with the reference tests, which use more of it")]
+mod fixture;
+#[path = "common/small_model.rs"]
+#[allow(dead_code, reason = "shared with the tests of memory, which use more of it")]
+mod small_model;
+
+use common::on_every_adapter;
+use fixture::Tensors;
+use iresnet::config::{Architecture, Config, Coupling, Kind, Memory, Permutation, Prior, Scales};
+use iresnet::gpu::{Tuning, block_on};
+use iresnet::interpret::Array;
+use iresnet::nn::{Evaluation, LogDet, Model, Probes, Stop, param};
+use iresnet::random::{Distribution, Key};
+use iresnet::train::Trainer;
+use small_model::{interpreted, normal, on};
+
+/// In f64 an inverse is a formula: what is left is rounding, magnified by a dozen small matrices.
+const SAME: f64 = 1e-11;
+/// Log-determinants in f64 against those of Jacobians by central differences: step² of curvature, ε / step of rounding.
+const DIFFERENCES: f64 = 1e-6;
+/// Step of the differences.
+const STEP: f64 = 1e-5;
+/// Derivatives of the loss along directions, relative: the quotient is of fourth order, rounding is 1e-16 / STEP.
+const SLOPE: f64 = 1e-7;
+/// Relative error of losses, log-determinants and gradients in f32.
+const ON_A_DEVICE: f64 = 1e-4;
+/// A gradient so much smaller than the largest of the model is what is left of sums that cancel: it is compared as if it
+/// were this part of the largest.
+const NEGLIGIBLE: f64 = 1e-2;
+/// Largest error of an element after there and back in f32.
+const ROUND_TRIP: f64 = 1e-5;
+/// Samples in a batch: not a multiple of anything.
+const BATCH: usize = 3;
+
+/// A small flow of this kind; with `edit`.
+fn config(kind: Kind, edit: impl FnOnce(&mut Config)) -> Config {
+    let mut config = small_model::config(kind);
+    config.model.architecture = Architecture::Glow;
+    config.model.coefficient = None;
+    config.model.injective_padding = 0;
+    config.model.activation = iresnet::nn::Activation::Elu;
+    if kind != Kind::Toy {
+        config.model.input = vec![3, 4, 4];
+        config.model.strides = vec![2, 2];
+    }
+    edit(&mut config);
+    config
+}
+
+/// The model, with parameters far from their simple beginnings.
+fn model(config: &Config) -> (Model, Tensors) {
+    let model = Model::new(config).unwrap();
+    let mut values = Tensors::default();
+    for (position, (name, tensor)) in param::initialize(model.params(), 3).into_iter().enumerate() {
+        let trained = model.find_param(&name).unwrap().is_parameter();
+        let key = Key::new(8, position as u32, 0);
+        let element = |(at, &value): (usize, &f32)| {
+            // The condition of a triangle grows exponentially with its size and what is off its diagonal.
+            let size = if name.ends_with(".lu") { 0.05 } else { 0.1 };
+            let noise = size * Distribution::Normal.draw(key, at as u32);
+            // Parameters that are f32 numbers, as a device sees them.
+            f64::from(if trained { value + noise as f32 } else { value })
+        };
+        let data = tensor.data().iter().enumerate().map(element).collect();
+        values = values.with(&name, Array::new(tensor.shape(), data));
+    }
+    (model, values)
+}
+
+/// Every way to mix and to couple, on images with splits and on vectors, and what else there is.
+fn cases() -> Vec<(String, Config)> {
+    let mut cases = Vec::new();
+    for permutation in [Permutation::Conv1x1, Permutation::Shuffle, Permutation::Reverse] {
+        for coupling in [Coupling::Affine, Coupling::Additive] {
+            for kind in [Kind::Density, Kind::Toy] {
+                let config = config(kind, |config| {
+                    config.model.permutation = permutation;
+                    config.model.coupling = coupling;
+                    if kind == Kind::Toy {
+                        config.model.input = vec![5];
+                    }
+                });
+                cases.push((format!("{permutation:?} {coupling:?} {kind:?}"), config));
+            }
+        }
+    }
+    let bare = |config: &mut Config| {
+        config.model.actnorm = false;
+        config.model.prior = Prior::Standard;
+    };
+    cases.push(("without ActNorm or learned priors".into(), config(Kind::Density, bare)));
+    cases.push(("one scale".into(), config(Kind::Density, |config| config.model.scales = Scales::Single)));
+    let volume_preserving = |config: &mut Config| {
+        bare(config);
+        config.model.permutation = Permutation::Reverse;
+        config.model.coupling = Coupling::Additive;
+    };
+    cases.push(("of volume one".into(), config(Kind::Density, volume_preserving)));
+    cases.push(("hybrid".into(), config(Kind::Hybrid, |_| {})));
+    cases
+}
+
+fn batched(model: &Model, n: usize) -> Vec<usize> {
+    [&[n], &model.config().model.input[..]].concat()
+}
+
+fn evaluation(labels: bool) -> Evaluation {
+    Evaluation { log_det: Some(LogDet::Exact), probes: Probes::Keys, labels }
+}
+
+/// Samples, and labels for models that have classes.
+fn inputs(model: &Model, values: &Tensors, n: usize) -> Tensors {
+    let labels = (0..n).map(|sample| (sample % 3) as f64).collect();
+    values.clone().with("x", normal(batched(model, n), 2)).with("labels", Array::new([n], labels))
+}
+
+/// ln |det| by elimination.
+fn log_determinant(mut rows: Vec<Vec<f64>>) -> f64 {
+    let mut total = 0.0;
+    for k in 0..rows.len() {
+        let largest = (k..rows.len()).max_by(|&i, &j| rows[i][k].abs().total_cmp(&rows[j][k].abs())).unwrap();
+        rows.swap(k, largest);
+        total += rows[k][k].abs().ln();
+        let (done, rest) = rows.split_at_mut(k + 1);
+        for row in rest {
+            let multiple = row[k] / done[k][k];
+            row.iter_mut().zip(&done[k]).for_each(|(x, above)| *x -= multiple * above);
+        }
+    }
+    total
+}
+
+/// Row i is how the latent numbers change with element i of `x`, by central differences.
+fn jacobian(model: &Model, values: &Tensors, x: &[f64]) -> Vec<Vec<f64>> {
+    let d = x.len();
+    let moved = |step: f64| {
+        (0..d).flat_map(move |i| x.iter().enumerate().map(move |(at, &x)| if at == i { x + step } else { x }))
+    };
+    let points: Vec<f64> = moved(STEP).chain(moved(-STEP)).collect();
+    let graph = model.eval_graph(2 * d, &Evaluation::default()).unwrap();
+    let z = fixture::run(&graph, &values.clone().with("x", Array::new(batched(model, 2 * d), points)));
+    let (ahead, behind) = z.get("z").data().split_at(d * d);
+    let quotients: Vec<f64> = ahead.iter().zip(behind).map(|(a, b)| (a - b) / (2.0 * STEP)).collect();
+    quotients.chunks_exact(d).map(<[f64]>::to_vec).collect()
+}
+
+#[test]
+fn log_determinants_are_those_of_jacobians() {
+    for (name, config) in cases() {
+        let (model, values) = model(&config);
+        let inputs = inputs(&model, &values, BATCH);
+        let found = fixture::run(&model.eval_graph(BATCH, &evaluation(false)).unwrap(), &inputs);
+        let d = model.input_len();
+        let mut size = 0.0_f64;
+        for (sample, x) in inputs.get("x").data().chunks_exact(d).enumerate() {
+            let wanted = log_determinant(jacobian(&model, &values, x));
+            let found = found.get("log_det").data()[sample];
+            size = size.max(wanted.abs());
+            assert!((found - wanted).abs() < DIFFERENCES * (1.0 + wanted.abs()), "{name}: {found}, not {wanted}");
+        }
+        assert_eq!(size > 1e-3, name != "of volume one", "{name}: log-determinants of up to {size}");
+    }
+}
+
+#[test]
+fn inverses_are_exact() {
+    for (name, config) in cases() {
+        let (model, values) = model(&config);
+        let inputs = inputs(&model, &values, BATCH);
+        let z = fixture::run(&model.eval_graph(BATCH, &Evaluation::default()).unwrap(), &inputs).get("z").clone();
+        let back = fixture::run(&model.bounded_inverse_graph(BATCH, Stop::default()), &values.clone().with("z", z));
+        let errors = inputs.get("x").data().iter().zip(back.get("x").data()).map(|(a, b)| (a - b).abs());
+        let error = errors.fold(0.0, f64::max);
+        assert!(error < SAME, "{name}: an element is off by {error:.1e}");
+        for (output, wanted) in [("iterations", 0.0), ("residual", 0.0), ("converged", 1.0)] {
+            assert_eq!(back.get(output).data(), [wanted; BATCH], "{name}: {output}");
+        }
+    }
+}
+
+/// Latent numbers drawn from the prior, as samples of the model, are what encoding the samples gives.
+#[test]
+fn samples_are_the_inverse_of_their_latents() {
+    let (model, values) = model(&config(Kind::Density, |_| {}));
+    let mut keys = Array::full(&iresnet::shape::Shape::from([1, iresnet::nn::KEY_WIDTH]), 0.0);
+    keys.data_mut()[0] = 9.0;
+    let inputs = values.with("keys", keys).with("temperature", Array::new([0; 0], vec![0.8]));
+    let drawn = fixture::run(&model.sample_graph(BATCH, Stop::default()), &inputs);
+    let graph = model.eval_graph(BATCH, &Evaluation::default()).unwrap();
+    let z = fixture::run(&graph, &inputs.with("x", drawn.get("x").clone()));
+    let error = z.get("z").data().iter().zip(drawn.get("z").data()).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    assert!(error < SAME, "a latent number is off by {error:.1e}");
+}
+
+#[test]
+fn gradients_are_the_slopes_of_the_loss() {
+    for (name, config) in cases() {
+        let (model, values) = model(&config);
+        let inputs = inputs(&model, &values, BATCH);
+        let gradients = fixture::run(&model.gradient_graph(BATCH, Probes::Keys), &inputs);
+        let loss = model.loss_graph(BATCH, Probes::Keys);
+        for direction in 0..2 {
+            let along = |name: &str| normal(values.get(name).shape(), 70 + direction + name.len() as u32);
+            let trained: Vec<&str> = model.params().iter().filter(|p| p.is_parameter()).map(|p| p.name.as_str()).collect();
+            let at = |step: f64| {
+                let mut moved = inputs.clone();
+                for &name in &trained {
+                    let direction = along(name);
+                    let data = values.get(name).data().iter().zip(direction.data()).map(|(x, d)| x + step * d);
+                    moved = moved.with(name, Array::new(values.get(name).shape(), data.collect()));
+                }
+                fixture::run(&loss, &moved).get("loss").data()[0]
+            };
+            let wanted = (8.0 * (at(STEP) - at(-STEP)) - (at(2.0 * STEP) - at(-2.0 * STEP))) / (12.0 * STEP);
+            let product = |name: &&str| -> f64 {
+                let direction = along(name);
+                let gradient = gradients.get(&format!("grad/{name}"));
+                gradient.data().iter().zip(direction.data()).map(|(a, b)| a * b).sum()
+            };
+            let found: f64 = trained.iter().map(product).sum();
+            assert!((found - wanted).abs() < SLOPE * (1.0 + wanted.abs()), "{name}: {found}, not {wanted}");
+        }
+    }
+}
+
+fn norm(array: &Array) -> f64 {
+    array.data().iter().map(|x| x * x).sum::<f64>().sqrt()
+}
+
+#[track_caller]
+fn assert_agree(what: &str, found: &Tensors, wanted: &Tensors, tolerance: f64) {
+    let gradients = wanted.0.iter().filter(|(name, _)| name.starts_with("grad/"));
+    let largest = gradients.map(|(_, gradient)| norm(gradient)).fold(0.0, f64::max);
+    for (name, wanted) in &wanted.0 {
+        let difference: Vec<f64> = wanted.data().iter().zip(found.get(name).data()).map(|(a, b)| a - b).collect();
+        let floor = if name.starts_with("grad/") { NEGLIGIBLE * largest } else { 1e-30 };
+        let error = norm(&Array::new(wanted.shape(), difference)) / norm(wanted).max(floor);
+        assert!(error <= tolerance, "{what}: {name} is off by {error:.1e} of {:.3e}", norm(wanted));
+    }
+}
+
+#[test]
+fn gradients_are_the_same_whatever_is_kept() {
+    for (name, mut config) in cases() {
+        let (store, values) = model(&config);
+        let inputs = inputs(&store, &values, BATCH);
+        let stored = fixture::run(&store.gradient_graph(BATCH, Probes::Keys), &inputs);
+        config.train.memory = Memory::Checkpoint;
+        let again = Model::new(&config).unwrap();
+        let recomputed = fixture::run(&again.gradient_graph(BATCH, Probes::Keys), &inputs);
+        assert_agree(&name, &recomputed, &stored, SAME);
+    }
+}
+
+#[test]
+fn devices_agree_with_the_interpreter() {
+    // Three that have everything: kernels take long to compile.
+    let chosen = ["Conv1x1 Affine Density", "Shuffle Additive Toy", "Reverse Affine Toy"];
+    let cases: Vec<_> = cases()
+        .into_iter()
+        .filter(|(name, _)| chosen.contains(&name.as_str()))
+        .map(|(name, config)| {
+            let (model, values) = model(&config);
+            let inputs = inputs(&model, &values, BATCH);
+            let graphs = [
+                model.gradient_graph(BATCH, Probes::Keys),
+                model.eval_graph(BATCH, &evaluation(false)).unwrap(),
+                model.init_graph(BATCH),
+            ];
+            let wanted: Vec<Tensors> = graphs.iter().map(|graph| interpreted(graph, &inputs)).collect();
+            let inverse = model.inverse_graph(BATCH, Stop::default());
+            (name, graphs, wanted, inverse, inputs)
+        })
+        .collect();
+    assert_eq!(cases.len(), chosen.len());
+    on_every_adapter(|gpu| {
+        for (name, graphs, wanted, inverse, inputs) in &cases {
+            let what = format!("{name} on {}", gpu.info());
+            let found: Vec<Tensors> = graphs.iter().map(|graph| on(gpu, graph, inputs)).collect();
+            for (found, wanted) in found.iter().zip(wanted) {
+                assert_agree(&what, found, wanted, ON_A_DEVICE);
+            }
+            let inputs = inputs.clone().with("z", found[1].get("z").clone());
+            let back = on(gpu, inverse, &inputs);
+            let errors = inputs.get("x").data().iter().zip(back.get("x").data()).map(|(a, b)| (a - b).abs());
+            let error = errors.fold(0.0, f64::max);
+            println!("{what}: an element is off by at most {error:.1e}");
+            assert!(error < ROUND_TRIP, "{what}: an element is off by {error:.1e}");
+        }
+    });
+}
