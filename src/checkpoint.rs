@@ -30,6 +30,10 @@ const ENTRY: &str = "iresnet";
 pub(crate) const DAMAGED: &str = "damaged: its contents do not have the hash it was written with";
 /// The one tensor of integers in a published state dict.
 pub(crate) const COUNTER: &str = "bn1.num_batches_tracked";
+/// Keys of the configuration that the first files did not have. With their defaults they mean what those files mean, and do
+/// not count in the hash, so that a model has the same hash whichever version wrote it.
+const LATER: [(&str, &str); 4] =
+    [("model", "batch_norm"), ("model", "bottleneck"), ("model", "permutation"), ("model", "coupling")];
 /// What names of optimizer state begin with.
 pub const OPTIMIZER: &str = "optimizer/";
 
@@ -192,9 +196,10 @@ impl Checkpoint {
         self.hash_with(&self.config.to_json())
     }
 
-    /// The hash with this text of the configuration, in which order and blanks do not count.
+    /// The hash with this text of the configuration, in which order and blanks do not count, nor later keys with their
+    /// defaults.
     fn hash_with(&self, config: &str) -> String {
-        let config = serde_json::from_str::<serde_json::Value>(config).map_or(config.into(), |value| value.to_string());
+        let config = serde_json::from_str::<serde_json::Value>(config).map_or(config.into(), canonical);
         let mut order: Vec<&(String, Tensor)> = self.tensors.iter().collect();
         order.sort_by(|a, b| a.0.cmp(&b.0));
         let mut hasher = blake3::Hasher::new();
@@ -218,6 +223,19 @@ impl Checkpoint {
         self.tensors.retain(|(name, _)| !name.starts_with(OPTIMIZER));
         self
     }
+}
+
+/// The text of a configuration that is hashed.
+fn canonical(mut config: serde_json::Value) -> String {
+    let defaults = serde_json::to_value(Config::default()).expect("the tree holds nothing that JSON cannot express");
+    for (section, key) in LATER {
+        if let Some(keys) = config.get_mut(section).and_then(serde_json::Value::as_object_mut)
+            && keys.get(key) == defaults[section].get(key)
+        {
+            keys.remove(key);
+        }
+    }
+    config.to_string()
 }
 
 /// The certificate that a file's bytes hold, if they hold one that can be read.

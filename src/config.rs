@@ -245,8 +245,10 @@ impl ModelConfig {
     /// Number of latent numbers of a sample: the elements of the padded input; of a bottleneck ResNet those of the last
     /// activations.
     pub fn latent_len(&self) -> usize {
-        if let (true, &[_, height, width], Some(&last)) = (self.bottleneck, self.input.as_slice(), self.channels.last()) {
-            let (height, width) = self.strides.iter().fold((height, width), |(h, w), &s| (h.div_ceil(s), w.div_ceil(s)));
+        if let (true, &[_, height, width], Some(&last)) = (self.bottleneck, self.input.as_slice(), self.channels.last())
+        {
+            let (height, width) =
+                self.strides.iter().fold((height, width), |(h, w), &s| (h.div_ceil(s), w.div_ceil(s)));
             return EXPANSION * last * height * width;
         }
         let input: usize = self.input.iter().product();

@@ -7,6 +7,8 @@ mod plane;
 mod rigorous;
 
 pub use exact::{ExactEvaluator, LIMIT};
+#[cfg(feature = "cli")]
+pub(crate) use inverter::NOT_INVERTIBLE;
 pub use inverter::{Inverted, Inverter};
 pub use plane::{PlaneDensity, cell_centres};
 pub use rigorous::{Demand, Estimate, Precision, bias_bound, estimate, lipschitz_constants, terms_for};

@@ -16,7 +16,8 @@ use fixture::Tensors;
 use iresnet::config::{Architecture, Config, Coupling, Kind, Memory, Permutation, Prior, Scales};
 use iresnet::gpu::{Tuning, block_on};
 use iresnet::interpret::Array;
-use iresnet::nn::{Evaluation, LogDet, Model, Probes, Stop, param};
+use iresnet::nn::glow::{FlowStep, Mode};
+use iresnet::nn::{Activation, Evaluation, LogDet, Model, Probes, Stop, certify, param};
 use iresnet::random::{Distribution, Key};
 use iresnet::train::Trainer;
 use small_model::{interpreted, normal, on};
@@ -45,7 +46,7 @@ fn config(kind: Kind, edit: impl FnOnce(&mut Config)) -> Config {
     config.model.architecture = Architecture::Glow;
     config.model.coefficient = None;
     config.model.injective_padding = 0;
-    config.model.activation = iresnet::nn::Activation::Elu;
+    config.model.activation = Activation::Elu;
     if kind != Kind::Toy {
         config.model.input = vec![3, 4, 4];
         config.model.strides = vec![2, 2];
@@ -208,7 +209,8 @@ fn gradients_are_the_slopes_of_the_loss() {
         let loss = model.loss_graph(BATCH, Probes::Keys);
         for direction in 0..2 {
             let along = |name: &str| normal(values.get(name).shape(), 70 + direction + name.len() as u32);
-            let trained: Vec<&str> = model.params().iter().filter(|p| p.is_parameter()).map(|p| p.name.as_str()).collect();
+            let trained: Vec<&str> =
+                model.params().iter().filter(|p| p.is_parameter()).map(|p| p.name.as_str()).collect();
             let at = |step: f64| {
                 let mut moved = inputs.clone();
                 for &name in &trained {
@@ -295,4 +297,117 @@ fn devices_agree_with_the_interpreter() {
             assert!(error < ROUND_TRIP, "{what}: an element is off by {error:.1e}");
         }
     });
+}
+
+/// Mixing as wide as in a Glow of CIFAR-10, as it begins and when training has moved it: the triangles' inverses are as good
+/// in f32 as the matrix lets them be.
+#[test]
+fn wide_mixings_are_inverted() {
+    const CHANNELS: usize = 48;
+    let step = FlowStep::convolutional([CHANNELS, 2, 2], 2, Activation::Relu, Permutation::Conv1x1, Coupling::Additive);
+    let operands = step.operands();
+    let cases = [0.0, 0.01].map(|moved| {
+        let mut values = Tensors::default().with("x", normal([BATCH, CHANNELS, 2, 2], 3));
+        for (number, (name, tensor)) in param::initialize(&operands, 5).into_iter().enumerate() {
+            let noise = normal(tensor.shape(), 20 + number as u32);
+            let moved = if name.ends_with(".lu") { moved } else { 0.0 };
+            let data = tensor
+                .data()
+                .iter()
+                .zip(noise.data())
+                .map(|(&x, noise)| f64::from((f64::from(x) + moved * noise) as f32));
+            values = values.with(&name, Array::new(tensor.shape(), data.collect()));
+        }
+        values
+    });
+    let forward = step.function(Mode { batch: BATCH, log_det: false, recompute: false });
+    let inverse = step.inverse(BATCH);
+    let error = |values: &Tensors, run: &dyn Fn(&iresnet::graph::Graph, &Tensors) -> Tensors| {
+        let y = run(forward.graph(), values).get("y").clone();
+        let back = run(inverse.graph(), &values.clone().with("y", y));
+        let errors = values.get("x").data().iter().zip(back.get("x").data()).map(|(a, b)| (a - b).abs());
+        errors.fold(0.0, f64::max)
+    };
+    for values in &cases {
+        let found = error(values, &fixture::run);
+        assert!(found < SAME, "in f64 an element is off by {found:.1e}");
+    }
+    on_every_adapter(|gpu| {
+        for values in &cases {
+            let found = error(values, &|graph, values| on(gpu, graph, values));
+            println!("{}: an element is off by at most {found:.1e}", gpu.info());
+            assert!(found < ROUND_TRIP, "{}: an element is off by {found:.1e}", gpu.info());
+        }
+    });
+}
+
+/// A flow of the plane learns a ring, and what it has learned is still a flow: its log-determinant is that of its Jacobian,
+/// samples come back.
+#[test]
+fn a_short_training_lowers_the_loss_and_keeps_the_promises() {
+    const STEPS: usize = 60;
+    const POINTS: usize = 64;
+    on_every_adapter(|gpu| {
+        let mut config = config(Kind::Toy, |config| {
+            config.model.input = vec![2];
+            config.model.channels = vec![8, 8];
+            config.model.activation = Activation::Relu;
+        });
+        config.data.batch = POINTS;
+        config.optimizer.lr = 0.02;
+        let ring = |stream: u32| -> Vec<f32> {
+            let angle = |i: usize| std::f64::consts::TAU * Distribution::Uniform.draw(Key::new(1, 0, stream), i as u32);
+            (0..POINTS).flat_map(|i| [2.0 + angle(i).cos() as f32, 2.0 * angle(i).sin() as f32]).collect()
+        };
+        let mut trainer = block_on(Trainer::new(gpu, &config, 100, Tuning::first(), None)).unwrap();
+        block_on(trainer.initialize(&ring(0))).unwrap();
+        for step in 0..STEPS {
+            trainer.step(&ring(step as u32), &[]);
+        }
+        let mut losses = Vec::new();
+        while let Some(report) = block_on(trainer.report(true)).unwrap() {
+            losses.push(report.loss);
+        }
+        let mean = |part: &[f32]| part.iter().sum::<f32>() / part.len() as f32;
+        let (first, last) = (mean(&losses[..5]), mean(&losses[STEPS - 5..]));
+        assert!(last < first - 0.3, "{first} nats, then {last}");
+
+        let trained = block_on(trainer.network().download()).unwrap();
+        let model = trainer.network().model();
+        let mut values = Tensors::default();
+        for (name, tensor) in &trained {
+            let data = tensor.data().iter().map(|&x| f64::from(x)).collect();
+            values = values.with(name, Array::new(tensor.shape(), data));
+        }
+        let x: Vec<f64> = ring(99).into_iter().map(f64::from).collect();
+        let inputs = values.clone().with("x", Array::new([POINTS, 2], x.clone()));
+        let found = on(gpu, &model.eval_graph(POINTS, &evaluation(false)).unwrap(), &inputs);
+        for (point, &log_det) in x.chunks_exact(2).zip(found.get("log_det").data()) {
+            let wanted = log_determinant(jacobian(model, &values, point));
+            assert!(
+                (log_det - wanted).abs() < ON_A_DEVICE * wanted.abs().max(1.0),
+                "at {point:?}: {log_det}, not {wanted}"
+            );
+        }
+        let back = on(gpu, &model.inverse_graph(POINTS, Stop::default()), &values.with("z", found.get("z").clone()));
+        let error = x.iter().zip(back.get("x").data()).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        println!("{first} nats, then {last}; an element is off by at most {error:.1e}");
+        assert!(error < ROUND_TRIP, "an element is off by {error:.1e}");
+        // Of couplings no Lipschitz constant is known.
+        let certificate = certify(model, &trained);
+        assert!(!certificate.is_contraction() && certificate.log_inverse_lipschitz.is_none());
+    });
+}
+
+/// The small Glow of the plane is comparable with the i-ResNet of the same preset by its number of parameters.
+#[test]
+fn flows_of_the_plane_have_parameters_as_many_as_their_i_resnets() {
+    for preset in ["toy-8gaussians", "toy-checkerboard", "toy-100"] {
+        let [iresnet, glow] = [preset.to_owned(), format!("{preset}-glow")].map(|name| {
+            let model = Model::new(&Config::preset(&name).unwrap()).unwrap();
+            let trained = model.params().iter().filter(|param| param.is_parameter());
+            trained.map(|param| param.shape.len()).sum::<usize>() as f64
+        });
+        assert!((glow / iresnet - 1.0).abs() < 0.05, "{preset}: {iresnet} and {glow}");
+    }
 }

@@ -56,6 +56,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<Outcome> {
     Format::of_output(&args.output)?;
     let checkpoint = Checkpoint::load(&args.model)?;
+    model::require_invertible(&args.model, &checkpoint)?;
     let latent = Model::new(&checkpoint.config)?.latent_len();
     let z = batched::flat(&ArrayFile::open(&args.input)?, "z", latent)?;
     let shape = [&[z.shape()[0]], checkpoint.config.model.input.as_slice()].concat();

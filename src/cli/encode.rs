@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::eval::LogDet;
+use super::eval::{LogDet, refuse_estimates};
 use super::{Outcome, batched, model, output};
 use crate::arrays::{self, Array, ArrayFile, Format};
 use crate::checkpoint::Checkpoint;
@@ -63,7 +63,8 @@ pub fn run(args: &Args) -> Result<Outcome> {
     let checkpoint = Checkpoint::load(&args.model)?;
     let x = batched::input(&ArrayFile::open(&args.input)?, "x", &checkpoint.config.model.input)?;
     let model = Model::new(&checkpoint.config)?;
-    let whole = args.log_det == Some(LogDet::Exact) && model.latent_len() > EXACT_LIMIT;
+    refuse_estimates(model.is_exact(), args.log_det)?;
+    let whole = args.log_det == Some(LogDet::Exact) && !model.is_exact() && model.latent_len() > EXACT_LIMIT;
     let log_det = log_det(&model, args.log_det)?.filter(|_| !whole);
     let results = block_on(async {
         let gpu = Gpu::open(args.adapter.as_deref()).await?;

@@ -125,6 +125,10 @@ pub fn run(args: &Args) -> Result<Outcome> {
         output::print(&format!("integral       {integral:.5} of the density over [-{EXTENT}, {EXTENT}]²"));
     }
     if let Some(precision) = summary.precision {
+        if precision == Precision::EXACT {
+            output::print("               exact: the log-determinant of this model is a formula");
+            return Ok(Outcome::Done);
+        }
         let Precision { terms, probes, probe_standard_error, bias_bound } = precision;
         output::print(&format!("               ± {probe_standard_error:.1e} by {probes} probes a sample"));
         output::print(&match bias_bound {
@@ -161,7 +165,10 @@ async fn evaluate(args: &Args) -> Result<Summary> {
     }
     let settings = &config.log_det;
     let (samples, probe) = (settings.samples, settings.probe.distribution());
-    let small = network.model().input_len() <= nn::logdet::EXACT_LIMIT;
+    let formula = network.model().is_exact();
+    let has_density = trained.is_some();
+    refuse_estimates(formula, args.log_det)?;
+    let small = formula || network.model().input_len() <= nn::logdet::EXACT_LIMIT;
     let log_det = match args.log_det {
         None if matches!(trained, None | Some(nn::LogDet::Exact)) => trained,
         None => {
@@ -180,11 +187,26 @@ async fn evaluate(args: &Args) -> Result<Summary> {
     let plane = network.model().input_len() == 2 && log_det == Some(nn::LogDet::Exact);
     let evaluator = Evaluator::new(&mut network, batch, log_det).await?;
     let mut summary = evaluator.summarize(batches(), seed).await?;
+    summary.precision = (formula && has_density).then_some(Precision::EXACT);
     if plane {
         summary.negative_entropy = toy::negative_entropy(args.data.as_ref().unwrap_or(&config.data.name));
         summary.integral = Some(PlaneDensity::of(&mut network, EXTENT, CELLS).await?.integral());
     }
     Ok(summary)
+}
+
+/// Where the log-determinant is a formula nothing is estimated.
+///
+/// # Errors
+/// [`Error::Config`] if an estimate is asked for all the same.
+pub(super) fn refuse_estimates(formula: bool, asked: Option<LogDet>) -> Result<()> {
+    match asked {
+        Some(LogDet::Series | LogDet::Unbiased) if formula => Err(Error::Config(
+            "--log-det: the log-determinant of this model is a formula, exact without series or probes; leave it away"
+                .into(),
+        )),
+        _ => Ok(()),
+    }
 }
 
 type Samples = (Vec<f32>, Vec<u32>, usize);

@@ -7,10 +7,11 @@ use serde::Serialize;
 use super::table::Table;
 use super::{Outcome, model, output};
 use crate::checkpoint::Checkpoint;
-use crate::config::{Config, Kind};
+use crate::config::{Architecture, Config, Kind};
 use crate::error::Result;
 use crate::nn::certificate::{BlockCertificate, LayerCertificate};
 use crate::nn::{Certificate, Model, certify};
+use crate::shape::Shape;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -19,7 +20,7 @@ Examples:
 
 Bounds are rigorous: computed on the CPU in double precision from above, whatever power iteration says. `bound` of a layer
 bounds the norm of the weight that is applied, `L` the Lipschitz constant of a block's residual branch. A block is
-invertible where L is below 1. `iresnet verify` fails where one is not.";
+invertible where L is below 1. `iresnet verify` fails where one is not. Of a Glow and of a ResNet steps and blocks are listed.";
 
 /// Show a model's layers, shapes and parameters, and rigorous bounds of its Lipschitz constants.
 #[derive(Debug, clap::Args)]
@@ -38,6 +39,7 @@ pub struct Args {
 #[derive(Serialize)]
 struct Report<'a> {
     kind: Kind,
+    architecture: Architecture,
     input: &'a [usize],
     latent: usize,
     parameters: usize,
@@ -45,13 +47,16 @@ struct Report<'a> {
     multiply_adds: usize,
     step: u64,
     hash: String,
-    /// Whether every block is proved to be invertible.
+    /// Whether every block is proved to be invertible, or an inverse is a formula.
     invertible: bool,
     lipschitz: f64,
     inverse_lipschitz: Option<f64>,
     log_lipschitz: f64,
     log_inverse_lipschitz: Option<f64>,
     blocks: Vec<BlockReport<'a>>,
+    /// Steps of a Glow, blocks of a ResNet.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    steps: Vec<StepReport>,
     config: &'a Config,
 }
 
@@ -61,6 +66,16 @@ struct BlockReport<'a> {
     parameters: usize,
     #[serde(flatten)]
     certificate: &'a BlockCertificate,
+}
+
+/// A block or step of which nothing is certified.
+#[derive(Serialize)]
+struct StepReport {
+    name: String,
+    input: Vec<usize>,
+    parameters: usize,
+    multiply_adds: usize,
+    what: String,
 }
 
 /// Inspects.
@@ -90,8 +105,20 @@ fn report<'a>(checkpoint: &'a Checkpoint, model: &'a Model, certificate: &'a Cer
         parameters: count(true, &format!("{}.", block.prefix)),
         certificate,
     });
+    let step = |prefix: &str, input: &Shape, multiply_adds: usize, what: String| StepReport {
+        name: prefix.to_owned(),
+        input: input.extents().to_vec(),
+        parameters: count(true, &format!("{prefix}.")),
+        multiply_adds,
+        what,
+    };
+    let flows = model.flows().iter().map(|flow| (&flow.prefix, &flow.step));
+    let flows = flows.map(|(prefix, flow)| step(prefix, &flow.input, flow.multiply_adds(), flow.label()));
+    let plain = model.plain_blocks().iter().map(|plain| (&plain.prefix, &plain.block));
+    let plain = plain.map(|(prefix, block)| step(prefix, &block.input, block.multiply_adds(), block.label()));
     Report {
         kind: checkpoint.config.model.kind,
+        architecture: checkpoint.config.model.architecture,
         input: &checkpoint.config.model.input,
         latent: model.latent_len(),
         parameters: count(true, ""),
@@ -99,12 +126,13 @@ fn report<'a>(checkpoint: &'a Checkpoint, model: &'a Model, certificate: &'a Cer
         multiply_adds: model.multiply_adds(),
         step: checkpoint.step,
         hash: checkpoint.hash(),
-        invertible: certificate.is_contraction(),
+        invertible: certificate.is_contraction() || model.is_exact(),
         lipschitz: certificate.log_lipschitz.exp(),
         inverse_lipschitz: certificate.log_inverse_lipschitz.map(f64::exp),
         log_lipschitz: certificate.log_lipschitz,
         log_inverse_lipschitz: certificate.log_inverse_lipschitz,
         blocks: blocks.collect(),
+        steps: flows.chain(plain).collect(),
         config: &checkpoint.config,
     }
 }
@@ -112,11 +140,16 @@ fn report<'a>(checkpoint: &'a Checkpoint, model: &'a Model, certificate: &'a Cer
 fn print(report: &Report<'_>) {
     let kind = serde_json::to_value(report.kind).expect("a word");
     output::print(&format!("kind         {}", kind.as_str().unwrap_or_default()));
+    output::print(&format!("architecture {}", report.architecture.name()));
     output::print(&format!("input        {} ({} latent numbers)", shape(report.input), report.latent));
     output::print(&format!("parameters   {} (and {} numbers of state)", report.parameters, report.state));
     output::print(&format!("step         {}", report.step));
     output::print(&format!("hash         {}", report.hash));
     output::print("");
+    if !report.steps.is_empty() {
+        print_steps(report);
+        return;
+    }
     let mut table = Table::new(&["layer", "weight", "image", ">parameters", ">c", ">sigma", ">bound"]);
     for layer in report.blocks.iter().flat_map(|block| &block.certificate.layers) {
         table.row(cells(layer));
@@ -139,6 +172,22 @@ fn print(report: &Report<'_>) {
     output::print(&match report.log_inverse_lipschitz {
         Some(log) => format!("its inverse  Lipschitz constant at most {}", power(log)),
         None => "its inverse  not proved to exist: L is not below 1 in every block; see `iresnet verify`".into(),
+    });
+}
+
+fn print_steps(report: &Report<'_>) {
+    let flow = report.architecture == Architecture::Glow;
+    let mut table =
+        Table::new(&[if flow { "step" } else { "block" }, "input", ">parameters", ">multiply-adds", "what"]);
+    for step in &report.steps {
+        let StepReport { name, input, parameters, multiply_adds, what } = step;
+        table.row([name.clone(), shape(input), parameters.to_string(), multiply_adds.to_string(), what.clone()]);
+    }
+    output::print(&format!("{table}\n"));
+    output::print(if flow {
+        "inverse      a formula, exact up to rounding, and so is the log-determinant; no Lipschitz constant is bounded"
+    } else {
+        "inverse      none: blocks of this architecture need not be invertible"
     });
 }
 

@@ -65,7 +65,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
 }
 
 async fn interpolate(args: &Args) -> Result<()> {
-    let (mut network, config) = model::open(&args.model, args.adapter.as_deref()).await?;
+    let (mut network, config) = model::open_invertible(&args.model, args.adapter.as_deref()).await?;
     let form = Form::of(&config, &args.model)?;
     let ends = [&args.from, &args.to].map(|image| image.load(&config, form, args.images));
     let [from, to] = ends;

@@ -107,7 +107,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
 }
 
 async fn invert(args: &Args) -> Result<()> {
-    let (mut network, config) = model::open(&args.model, args.adapter.as_deref()).await?;
+    let (mut network, config) = model::open_invertible(&args.model, args.adapter.as_deref()).await?;
     let form = Form::of(&config, &args.model)?;
     let (names, x) = match args.test {
         Some(count) => images::first_of_test(&config, count)?,

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::eval::NOT_INVERTIBLE;
 use crate::gpu::{Gpu, Tuning};
 use crate::network::Network;
 use crate::nn::Model;
@@ -22,6 +23,26 @@ pub(super) async fn open(path: &Path, adapter: Option<&str>) -> Result<(Network,
     let checkpoint = Checkpoint::load(path)?;
     let gpu = Gpu::open(adapter).await?;
     place(&gpu, checkpoint)
+}
+
+/// Reads a model file and puts it on an adapter, to be run backwards.
+///
+/// # Errors
+/// [`Error::Model`] for a model that cannot be; otherwise those of [`open`].
+pub(super) async fn open_invertible(path: &Path, adapter: Option<&str>) -> Result<(Network, Config)> {
+    let checkpoint = Checkpoint::load(path)?;
+    require_invertible(path, &checkpoint)?;
+    let gpu = Gpu::open(adapter).await?;
+    place(&gpu, checkpoint)
+}
+
+/// # Errors
+/// [`Error::Model`] for a model that cannot be run backwards.
+pub(super) fn require_invertible(path: &Path, checkpoint: &Checkpoint) -> Result<()> {
+    if Model::new(&checkpoint.config)?.is_invertible() {
+        return Ok(());
+    }
+    Err(Error::Model { path: path.into(), problem: NOT_INVERTIBLE.into() })
 }
 
 /// Puts a model file's contents on a device.

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{Outcome, model, output};
 use crate::checkpoint::{Checkpoint, DAMAGED, stored_certificate};
-use crate::config::Config;
+use crate::config::{Architecture, Config};
 use crate::data::Split;
 use crate::data::source::Source;
 use crate::error::{Error, Result};
@@ -32,7 +32,9 @@ Examples:
 Exit code 0 if all of this holds, 9 if not:
   hash         the file's contents have the hash they were written with
   certificate  every residual block is proved to be a contraction (L below 1), so that its inverse exists
-  round trip   samples, encoded and decoded, come back";
+  round trip   samples, encoded and decoded, come back
+A Glow has no such blocks, its inverse is a formula: its certificate does not apply. Of a ResNet, which need not be invertible,
+only the hash is verified.";
 
 /// Verify a model file: the hash of its contents, the Lipschitz certificate, and samples there and back.
 #[derive(Debug, clap::Args)]
@@ -80,10 +82,12 @@ pub struct Args {
 struct Report {
     ok: bool,
     hash: String,
-    certificate: Certificate,
+    /// None where blocks are not meant to be contractions.
+    certificate: Option<Certificate>,
     /// The certificate in the file: `none`, `same` or `differs`.
     stored_certificate: &'static str,
-    round_trip: RoundTrip,
+    /// None of a model that need not be invertible.
+    round_trip: Option<RoundTrip>,
     problems: Vec<String>,
 }
 
@@ -122,11 +126,24 @@ async fn verify(args: &Args) -> Result<Report> {
         }
         other => other,
     })?;
+    let network = Model::new(&checkpoint.config)?;
+    let certified = checkpoint.config.model.architecture == Architecture::Iresnet;
+    if !certified && (args.tighten || args.write) {
+        return Err(Error::Config(format!(
+            "--tighten, --write: a model of architecture {:?} has no contractions, so there is no certificate to write; leave \
+             them away",
+            checkpoint.config.model.architecture.name()
+        )));
+    }
+    if !network.is_invertible() {
+        let hash = checkpoint.hash();
+        let (certificate, round_trip, problems) = (None, None, Vec::new());
+        return Ok(Report { ok: true, hash, certificate, stored_certificate: "none", round_trip, problems });
+    }
     let gpu = Gpu::open(args.adapter.as_deref()).await?;
     if args.tighten {
         checkpoint = tighten(&gpu, checkpoint).await?;
     }
-    let network = Model::new(&checkpoint.config)?;
     let certificate = certify(&network, &checkpoint.tensors);
     let mut problems: Vec<String> =
         certificate.failures().map(|block| problem(block, &checkpoint.config, &args.model)).collect();
@@ -153,10 +170,21 @@ async fn verify(args: &Args) -> Result<Report> {
     if round_trip.largest_error.is_nan() || round_trip.largest_error > args.tolerance {
         problems.push(format!(
             "round trip: an element of {} comes back with an error of {:.2e}, more than {:.0e} ({} of {} samples \
-             converged); give more --iterations, or train with a smaller model.coefficient",
-            round_trip.data, round_trip.largest_error, args.tolerance, round_trip.converged, round_trip.samples
+             converged); {}",
+            round_trip.data,
+            round_trip.largest_error,
+            args.tolerance,
+            round_trip.converged,
+            round_trip.samples,
+            if certified {
+                "give more --iterations, or train with a smaller model.coefficient"
+            } else {
+                "its inverse is a formula, so this is rounding: train with a smaller optimizer.lr or some \
+                 optimizer.weight_decay, which keep steps well conditioned"
+            }
         ));
     }
+    let (certificate, round_trip) = (certified.then_some(certificate), Some(round_trip));
     Ok(Report { ok: problems.is_empty(), hash, certificate, stored_certificate, round_trip, problems })
 }
 
@@ -252,9 +280,15 @@ async fn round_trip(args: &Args, gpu: &Gpu, checkpoint: Checkpoint) -> Result<Ro
 fn print(report: &Report) {
     let mark = |ok: bool| if ok { "ok    " } else { "FAILED" };
     output::print(&format!("hash         {}  {}", mark(true), report.hash));
-    let certificate = &report.certificate;
-    let largest = certificate.blocks.iter().max_by(|a, b| a.constant.total_cmp(&b.constant));
-    if let Some(block) = largest {
+    let largest =
+        |certificate: &Certificate| certificate.blocks.iter().max_by(|a, b| a.constant.total_cmp(&b.constant)).cloned();
+    let certificate = report.certificate.as_ref();
+    if certificate.is_none() {
+        output::print(
+            "certificate          does not apply: this architecture has no blocks that are kept contractions",
+        );
+    }
+    if let Some((certificate, block)) = certificate.and_then(|found| Some((found, largest(found)?))) {
         let stored = match report.stored_certificate {
             "none" => ", none stored in the file",
             "differs" => ", ANOTHER one stored in the file",
@@ -268,7 +302,10 @@ fn print(report: &Report) {
             certificate.blocks.len()
         ));
     }
-    let trip = &report.round_trip;
+    let Some(trip) = &report.round_trip else {
+        output::print("round trip           does not apply: a ResNet need not be invertible");
+        return;
+    };
     output::print(&format!(
         "round trip   {}  {} samples of {}, largest error {:.2e}, {:.0} iterations a sample over all blocks",
         mark(!report.problems.iter().any(|problem| problem.starts_with("round trip"))),

@@ -53,6 +53,37 @@ fn values_that_make_no_sense_name_key_value_and_cure() {
         ("[log_det]\nprobability = 1.0", ["log_det.probability", "1", "0.5"]),
         ("[log_det]\nrate = 0.0", ["log_det.rate", "0", "2.0"]),
         ("[data]\nbits = 9", ["data.bits", "9", "1 to 8"]),
+        ("[model]\nbatch_norm = true", ["model.batch_norm", "\"resnet\"", "\"iresnet\""]),
+        ("[model]\narchitecture = \"glow\"\nbottleneck = true", ["model.bottleneck", "\"resnet\"", "\"glow\""]),
+        ("[model]\npermutation = \"shuffle\"", ["model.permutation", "\"glow\"", "\"iresnet\""]),
+        ("[model]\narchitecture = \"resnet\"\ncoupling = \"additive\"", ["model.coupling", "\"glow\"", "\"resnet\""]),
+        ("[model]\narchitecture = \"glow\"\ncoefficient = 0.9", ["model.coefficient", "\"glow\"", "\"none\""]),
+        ("[model]\narchitecture = \"glow\"\ninjective_padding = 2", ["model.injective_padding", "2", "write 0"]),
+        ("[model]\narchitecture = \"resnet\"\nkind = \"density\"", ["\"resnet\"", "classifier", "\"glow\""]),
+        (
+            "[model]\narchitecture = \"resnet\"\nbottleneck = true\nactnorm = true",
+            ["model.actnorm", "false", "batch_norm"],
+        ),
+        (
+            "[model]\narchitecture = \"resnet\"\nbottleneck = true\ninjective_padding = 4",
+            ["model.bottleneck", "injective_padding = 0", "4"],
+        ),
+        (
+            "[model]\narchitecture = \"resnet\"\n[train]\nmemory = \"reversible\"",
+            ["train.memory", "\"resnet\"", "checkpoint"],
+        ),
+        (
+            "[model]\narchitecture = \"glow\"\n[train]\nmemory = \"reversible\"",
+            ["train.memory", "\"glow\"", "checkpoint"],
+        ),
+        (
+            "[model]\narchitecture = \"glow\"\nkind = \"density\"\ninput = [1, 32, 32]",
+            ["stage 0", "at least 2", "initial_squeeze"],
+        ),
+        (
+            "[model]\narchitecture = \"glow\"\nkind = \"toy\"\ninput = [1]\nstrides = [1, 1, 1]",
+            ["[1]", "at least 2", "iresnet"],
+        ),
     ] {
         assert_names(text, &parts);
     }
@@ -70,6 +101,22 @@ fn presets_are_valid_and_survive_writing() {
         assert_eq!(Config::from_json(&config.to_json(), name).unwrap(), config);
     }
     assert!(Config::preset("toy-8gausians").unwrap_err().to_string().contains("toy-8gaussians"));
+}
+
+/// What is not said is what the architecture can have.
+#[test]
+fn defaults_are_those_of_the_architecture() {
+    let read = |text: &str| Config::from_toml(text, "run.toml").unwrap();
+    let glow = read("[model]\narchitecture = \"glow\"").model;
+    assert_eq!((glow.coefficient, glow.injective_padding, glow.actnorm), (None, 0, true));
+    let twin = read("[model]\narchitecture = \"resnet\"").model;
+    assert_eq!((twin.coefficient, twin.injective_padding, twin.actnorm), (None, 13, false));
+    let bottleneck = read("[model]\narchitecture = \"resnet\"\nbottleneck = true\nactivation = \"relu\"").model;
+    assert_eq!((bottleneck.injective_padding, bottleneck.latent_len()), (0, 4 * 128 * 8 * 8));
+    let mut config = Config::preset("cifar10").unwrap();
+    config.set("model.architecture", "resnet").unwrap();
+    assert_eq!(config.model.coefficient, None);
+    config.validate().unwrap();
 }
 
 #[test]

@@ -148,7 +148,8 @@ impl Config {
             require(model.hidden_layers > 0, || "model.hidden_layers = 0: a branch needs at least 1".into())?;
             if model.architecture == Architecture::Glow {
                 return require(model.input[0] > 1, || {
-                    "model.input = [1]: a coupling of a Glow needs at least 2 numbers; use architecture \"iresnet\"".into()
+                    "model.input = [1]: a coupling of a Glow needs at least 2 numbers; use architecture \"iresnet\""
+                        .into()
                 });
             }
             return require(model.activation != Activation::MaxMin || model.input[0].is_multiple_of(2), || {

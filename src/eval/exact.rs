@@ -2,7 +2,8 @@
 //!
 //! ln |det| of the network is the sum over its blocks, as squeezes and splits only move elements. For each block and
 //! sample the rows of the branch's Jacobian J are vector-Jacobian products with one-hot cotangents, many in a batch;
-//! ln |det(I + J)| follows by an LU decomposition in f64. Time grows with the cube of the largest block's dimension.
+//! ln |det(I + J)| follows by an LU decomposition in f64. Time grows with the cube of the largest block's dimension. What
+//! is a formula, as in a Glow, comes from the device as it is.
 
 use super::determinant::log_abs_determinant;
 use crate::error::{Error, Result};
@@ -56,6 +57,11 @@ impl ExactEvaluator {
         self.trace.run();
         let log_prior = self.trace.read("log_prior").await?;
         let mut results: Vec<[f64; 2]> = log_prior[..real].iter().map(|&value| [f64::from(value), 0.0]).collect();
+        if self.trace.has("log_det") {
+            for (result, log_det) in results.iter_mut().zip(self.trace.read("log_det").await?) {
+                result[1] = f64::from(log_det);
+            }
+        }
         // One block after the other, so that only one is bound at a time.
         for index in 0..network.model().blocks().len() {
             let inputs = self.trace.read(&block_input(index)).await?;

@@ -1,9 +1,9 @@
 //! Inversion and sampling of a model on a device.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::network::{self, Network, Task};
-use crate::nn::Stop;
+use crate::nn::{Model, Stop};
 
 /// Inputs rebuilt from latent numbers, and how well that went for each sample.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -64,17 +64,20 @@ impl Inverter {
     /// Binds the inversion of latent vectors, `batch` at a time.
     ///
     /// # Errors
-    /// [`Error::Gpu`](crate::error::Error::Gpu) if the device has no room.
+    /// [`Error::Config`] for a model that is not invertible, [`Error::Gpu`] if the device has no room.
     pub async fn new(network: &mut Network, batch: usize, stop: Stop) -> Result<Self> {
+        require_invertible(network.model())?;
         let graph = network.model().inverse_graph(batch, stop);
         Self::bind(network, "inverse", batch, &graph).await
     }
 
-    /// The same, with an upper bound of each sample's error, at the price of three more evaluations of each block.
+    /// The same, with an upper bound of each sample's error, at the price of three more evaluations of each block. Where
+    /// inverses are formulas no bound is known.
     ///
     /// # Errors
-    /// [`Error::Gpu`](crate::error::Error::Gpu) if the device has no room.
+    /// As [`Inverter::new`].
     pub async fn bounded(network: &mut Network, batch: usize, stop: Stop) -> Result<Self> {
+        require_invertible(network.model())?;
         let graph = network.model().bounded_inverse_graph(batch, stop);
         Self::bind(network, "bounded inverse", batch, &graph).await
     }
@@ -82,7 +85,7 @@ impl Inverter {
     /// Binds sampling of `batch` inputs.
     ///
     /// # Errors
-    /// [`Error::Config`](crate::error::Error::Config) for a model without a density, otherwise as [`Inverter::new`].
+    /// [`Error::Config`] for a model without a density, otherwise as [`Inverter::new`].
     pub async fn sampler(network: &mut Network, batch: usize, stop: Stop) -> Result<Self> {
         if !network.model().config().model.kind.has_density() {
             return Err(network::unsupported(network.model(), "sampling"));
@@ -99,7 +102,7 @@ impl Inverter {
     /// Inverts latent numbers of any number of samples, row-major.
     ///
     /// # Errors
-    /// [`Error::Gpu`](crate::error::Error::Gpu) if the device failed.
+    /// [`Error::Gpu`] if the device failed.
     pub async fn invert(&self, z: &[f32]) -> Result<Inverted> {
         let width = self.latent_len;
         assert!(z.len().is_multiple_of(width), "{} latent numbers are no whole number of samples of {width}", z.len());
@@ -120,7 +123,7 @@ impl Inverter {
     /// Draws samples; `draw` tells draws with one seed apart.
     ///
     /// # Errors
-    /// [`Error::Gpu`](crate::error::Error::Gpu) if the device failed.
+    /// [`Error::Gpu`] if the device failed.
     pub async fn sample(&self, seed: u64, draw: u32, temperature: f32) -> Result<Inverted> {
         self.task.write("keys", &network::keys(seed, draw, 1));
         self.task.write("temperature", &[temperature]);
@@ -148,6 +151,16 @@ impl Inverter {
         Ok(inverted)
     }
 }
+
+/// Fails for a model that is no invertible one.
+fn require_invertible(model: &Model) -> Result<()> {
+    if model.is_invertible() { Ok(()) } else { Err(Error::Config(NOT_INVERTIBLE.into())) }
+}
+
+/// What is wrong with a ResNet that is to be run backwards, and what to do.
+pub(crate) const NOT_INVERTIBLE: &str = "this model has model.architecture = \"resnet\", whose blocks need not be invertible; \
+    run a model of architecture \"iresnet\" backwards (with model.coefficient = \"none\" it is such a network's twin, and says \
+    where its iteration fails), or one of architecture \"glow\"";
 
 /// Graphs have no infinity: this stands for it.
 const UNKNOWN: f32 = crate::nn::inverse::DIVERGED as f32;

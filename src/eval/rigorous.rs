@@ -4,6 +4,8 @@
 //! The number of terms is the smallest for which the bound on what the cut-off series leaves out, summed over all blocks,
 //! stays below a given bias. Then the whole set is evaluated again and again with fresh probes; the spread of each sample
 //! between passes gives the standard error of the mean, and passes end when it is small enough.
+//!
+//! Where the log-determinant is a formula one pass without probes is exact.
 
 use serde::Serialize;
 
@@ -39,15 +41,20 @@ impl Default for Demand {
 /// How good an estimate is. Units are those of likelihoods.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Precision {
-    /// Terms of the series.
+    /// Terms of the series; 0 without one.
     pub terms: usize,
-    /// Probes for each sample.
+    /// Probes for each sample; 0 without any.
     pub probes: usize,
     /// Standard error by random probes.
     pub probe_standard_error: f64,
     /// Bound on the bias by cutting the series off; none where not all blocks are proved to be contractions. The number of
     /// terms is then that for the norms that the layers are meant to have.
     pub bias_bound: Option<f64>,
+}
+
+impl Precision {
+    /// Of a log-determinant that is a formula.
+    pub const EXACT: Self = Self { terms: 0, probes: 0, probe_standard_error: 0.0, bias_bound: Some(0.0) };
 }
 
 /// The bound on the bias of the likelihood with so many terms, for Lipschitz constants of all blocks' branches.
@@ -109,6 +116,10 @@ pub async fn estimate<I>(
 where
     I: Iterator<Item = (Vec<f32>, Vec<u32>, usize)>,
 {
+    if network.model().is_exact() {
+        let evaluator = Evaluator::new(network, batch, Some(LogDet::Exact)).await?;
+        return Ok(Estimate { columns: evaluator.columns(batches(), seed, 0).await?, precision: Precision::EXACT });
+    }
     let proved = lipschitz_constants(network).await?;
     let model = network.model();
     let (terms, bias_bound) = match terms_for(model, &proved, demand.bias) {

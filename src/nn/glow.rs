@@ -119,8 +119,15 @@ impl FlowStep {
 
     /// A short description for labels.
     pub fn label(&self) -> String {
-        let mixing = serde_name(&self.permutation);
-        format!("{mixing}, {} coupling {}", serde_name(&self.coupling), self.network.label())
+        let widths: Vec<String> = self
+            .network
+            .operands()
+            .iter()
+            .filter(|(_, weight)| weight.rank() > 1)
+            .map(|(_, w)| w[0].to_string())
+            .collect();
+        let [mixing, coupling] = [serde_name(&self.permutation), serde_name(&self.coupling)];
+        format!("{mixing}, {coupling} coupling by {}", widths.join("-"))
     }
 
     /// The function (x, \[log_scale, shift\], [operands](Self::operands)…) → (y, \[log_det `[n]`\]).
@@ -150,7 +157,7 @@ impl FlowStep {
             }
             g.output("log_det", log_det);
         }
-        let name = format!("flow step {}", self.label());
+        let name = format!("flow step {} {}", self.input, self.label());
         if mode.recompute { Function::recomputed(name, g) } else { Function::new(name, g) }
     }
 
@@ -165,7 +172,7 @@ impl FlowStep {
             value = actnorm::inverse(&mut g, value, log_scale, shift);
         }
         g.output("x", value);
-        Function::new(format!("inverse of flow step {}", self.label()), g)
+        Function::new(format!("inverse of flow step {} {}", self.input, self.label()), g)
     }
 
     fn batched(&self, batch: usize) -> Vec<usize> {

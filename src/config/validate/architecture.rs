@@ -1,7 +1,7 @@
 //! What each architecture can be, and which keys belong to it.
 
 use super::require;
-use crate::config::{Architecture, Config, Coupling, Kind, Memory, ModelConfig, Permutation, Scales};
+use crate::config::{Architecture, Config, Coupling, Kind, Memory, Permutation, Scales};
 use crate::error::Result;
 
 impl Config {
@@ -33,7 +33,7 @@ impl Config {
         match own {
             Architecture::Iresnet => Ok(()),
             Architecture::Resnet => self.validate_resnet(),
-            Architecture::Glow => validate_glow(model),
+            Architecture::Glow => self.validate_glow(),
         }
     }
 
@@ -65,13 +65,18 @@ impl Config {
                 .into()
         })
     }
-}
 
-fn validate_glow(model: &ModelConfig) -> Result<()> {
-    require(model.injective_padding == 0, || {
-        format!(
-            "model.injective_padding = {}: a Glow mixes channels itself, and scales of empty ones mean nothing; write 0",
-            model.injective_padding
-        )
-    })
+    fn validate_glow(&self) -> Result<()> {
+        let padding = self.model.injective_padding;
+        require(padding == 0, || {
+            format!(
+                "model.injective_padding = {padding}: a Glow mixes channels itself, and scales of empty ones mean nothing; write 0"
+            )
+        })?;
+        require(self.train.memory != Memory::Reversible, || {
+            "train.memory = \"reversible\" is for blocks of architecture \"iresnet\", this is \"glow\"; write train.memory = \
+             \"checkpoint\""
+                .into()
+        })
+    }
 }

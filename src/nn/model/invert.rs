@@ -24,7 +24,11 @@ impl Build<'_> {
     /// `error_bound`.
     pub(super) fn invert(&mut self, z: NodeId, stop: Stop, bounded: bool) {
         let model = self.model;
-        assert!(model.is_invertible(), "a network of architecture {:?} has no inverse", model.config().model.architecture);
+        assert!(
+            model.is_invertible(),
+            "a network of architecture {:?} has no inverse",
+            model.config().model.architecture
+        );
         let (mut latent, last) = self.latent_shapes();
         latent.push(last);
         let mut at = 0;
