@@ -13,7 +13,7 @@ mod small_model;
 
 use common::on_every_adapter;
 use fixture::Tensors;
-use iresnet::config::{Architecture, Config, Coupling, Kind, Memory, Permutation, Prior, Scales};
+use iresnet::config::{Architecture, Config, Coupling, Kind, Memory, OptimizerName, Permutation, Prior, Scales};
 use iresnet::gpu::{Tuning, block_on};
 use iresnet::interpret::Array;
 use iresnet::nn::glow::{FlowStep, Mode};
@@ -345,7 +345,7 @@ fn wide_mixings_are_inverted() {
 /// samples come back.
 #[test]
 fn a_short_training_lowers_the_loss_and_keeps_the_promises() {
-    const STEPS: usize = 60;
+    const STEPS: usize = 200;
     const POINTS: usize = 64;
     on_every_adapter(|gpu| {
         let mut config = config(Kind::Toy, |config| {
@@ -354,6 +354,7 @@ fn a_short_training_lowers_the_loss_and_keeps_the_promises() {
             config.model.activation = Activation::Relu;
         });
         config.data.batch = POINTS;
+        config.optimizer.name = OptimizerName::Adam;
         config.optimizer.lr = 0.02;
         let ring = |stream: u32| -> Vec<f32> {
             let angle = |i: usize| std::f64::consts::TAU * Distribution::Uniform.draw(Key::new(1, 0, stream), i as u32);
@@ -370,7 +371,7 @@ fn a_short_training_lowers_the_loss_and_keeps_the_promises() {
         }
         let mean = |part: &[f32]| part.iter().sum::<f32>() / part.len() as f32;
         let (first, last) = (mean(&losses[..5]), mean(&losses[STEPS - 5..]));
-        assert!(last < first - 0.3, "{first} nats, then {last}");
+        assert!(last < first - 0.2, "{first} nats, then {last}");
 
         let trained = block_on(trainer.network().download()).unwrap();
         let model = trainer.network().model();
