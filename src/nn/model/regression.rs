@@ -1,7 +1,8 @@
 //! Activations drawn towards given values: how the paper's one-dimensional networks are trained (figure 1).
 
 use super::Model;
-use super::build::{Build, Pass};
+use super::build::Build;
+use super::forward::Pass;
 use crate::graph::Graph;
 use crate::nn::residual::Probes;
 
