@@ -8,6 +8,8 @@
 //!
 //! One file an experiment. A new one needs a file with a `pub(super) const EXPERIMENT`, and its name in the catalogue.
 
+mod classifiers;
+mod density;
 mod dynamics;
 mod findings;
 mod inversion;
@@ -18,6 +20,7 @@ mod memory;
 pub mod results;
 mod runtime;
 mod singular_values;
+mod toy_densities;
 
 pub use findings::{Cell, Claim, Findings, Sheet};
 pub use lab::{Halt, Lab, Step, Trained};
@@ -153,10 +156,13 @@ impl Experiment {
 }
 
 /// All experiments, in the order of the paper.
-pub const CATALOGUE: [Experiment; 7] = [
+pub const CATALOGUE: [Experiment; 10] = [
     dynamics::EXPERIMENT,
     lipschitz::EXPERIMENT,
     inversion::EXPERIMENT,
+    classifiers::EXPERIMENT,
+    density::EXPERIMENT,
+    toy_densities::EXPERIMENT,
     log_det::EXPERIMENT,
     runtime::EXPERIMENT,
     memory::EXPERIMENT,
