@@ -1,8 +1,8 @@
 //! Glow: flows of coupling layers, which an i-ResNet is compared with (Kingma and Dhariwal, *Glow: Generative Flow with
 //! Invertible 1×1 Convolutions*, 2018).
 //!
-//! A [step](FlowStep) of flow is ActNorm, a [mixing](mixing) of the channels, and a [coupling](coupling); inverse and
-//! log-determinant are formulas, exact up to rounding. Between stages half of the channels is [split](split) off. All of
+//! A [step](FlowStep) of flow is ActNorm, [`mixing`] of the channels, and a [`coupling`]; inverse and
+//! log-determinant are formulas, exact up to rounding. Between stages half of the channels leaves by a [`split`]. All of
 //! it works on images `[c, h, w]` and on vectors `[d]`, whose numbers are channels of one pixel. What is ours and not the
 //! authors':
 //!
