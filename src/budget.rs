@@ -56,7 +56,7 @@ impl Budget {
 
         let gradient_graph = model.gradient_graph(n, Probes::Keys);
         let gradient = plan::compile("gradient", &gradient_graph, limits)?;
-        let update_graph = optim::update_graph(&config.optimizer, (trainable / 4) as usize);
+        let update_graph = optim::guarded_update_graph(&config.optimizer, (trainable / 4) as usize);
         let update = plan::compile("update", &update_graph, limits)?;
         let labels = config.model.kind.has_classes();
         let evaluation = Evaluation { log_det: model.training_log_det(), probes: Probes::Keys, labels };

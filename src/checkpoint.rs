@@ -32,8 +32,17 @@ pub(crate) const DAMAGED: &str = "damaged: its contents do not have the hash it 
 pub(crate) const COUNTER: &str = "bn1.num_batches_tracked";
 /// Keys of the configuration that the first files did not have. With their defaults they mean what those files mean, and do
 /// not count in the hash, so that a model has the same hash whichever version wrote it.
-const LATER: [(&str, &str); 4] =
-    [("model", "batch_norm"), ("model", "bottleneck"), ("model", "permutation"), ("model", "coupling")];
+const LATER: [(&str, &str); 6] = [
+    ("model", "batch_norm"),
+    ("model", "bottleneck"),
+    ("model", "permutation"),
+    ("model", "coupling"),
+    ("train", "keep"),
+    ("train", "on_nonfinite"),
+];
+/// What names of files begin with that are being written.
+#[cfg(feature = "cli")]
+pub(crate) const BESIDE: &str = ".tmp-iresnet-";
 /// What names of optimizer state begin with.
 pub const OPTIMIZER: &str = "optimizer/";
 
@@ -218,6 +227,25 @@ impl Checkpoint {
         self.tensors.iter().find(|(known, _)| known == name).map(|(_, tensor)| tensor)
     }
 
+    /// With the parameters' moving average in the place of the parameters, where there is one.
+    ///
+    /// # Errors
+    /// Those of [`Model::new`].
+    pub fn averaged(mut self) -> Result<Self> {
+        let name = format!("{OPTIMIZER}{}", crate::optim::EMA);
+        let Some(average) = self.tensor(&name).cloned() else { return Ok(self) };
+        let mut at = 0;
+        for param in Model::new(&self.config)?.params().iter().filter(|param| param.is_parameter()) {
+            let len = param.shape.len();
+            let place = self.tensors.iter_mut().find(|(known, _)| *known == param.name);
+            if let (Some((_, tensor)), Some(numbers)) = (place, average.data().get(at..at + len)) {
+                tensor.data_mut().copy_from_slice(numbers);
+            }
+            at += len.next_multiple_of(crate::gpu::ROW);
+        }
+        Ok(self)
+    }
+
     /// Without the optimizer's state: what is worth keeping of a finished run.
     pub fn model_only(mut self) -> Self {
         self.tensors.retain(|(name, _)| !name.starts_with(OPTIMIZER));
@@ -277,19 +305,61 @@ impl Checkpoint {
 /// Writes `bytes` beside `path`, flushes them to the disk, and renames: the file is never half there.
 ///
 /// # Errors
-/// [`Error::Io`] naming the file.
+/// [`Error::Io`] naming the file. What was there before is then still there.
 #[cfg(feature = "cli")]
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    use std::io::Write;
-    let fail = |source: std::io::Error| Error::Io { path: path.into(), source };
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(fail)?;
+    let written = write_beside(path, bytes)?;
+    written.persist(path).map_err(|error| cannot_write(path, &error.error))?;
+    flush_folder(folder_of(path));
+    Ok(())
+}
+
+/// Writes `bytes` to a file beside `path`, flushes them to the disk, reads them back and compares. The file is gone
+/// again unless it is renamed.
+///
+/// # Errors
+/// [`Error::Io`] naming `path`.
+#[cfg(feature = "cli")]
+pub(crate) fn write_beside(path: &Path, bytes: &[u8]) -> Result<tempfile::NamedTempFile> {
+    use std::io::{Error as IoError, Write};
+    let fail = |source: IoError| cannot_write(path, &source);
+    let mut file = tempfile::Builder::new().prefix(BESIDE).tempfile_in(folder_of(path)).map_err(fail)?;
     file.write_all(bytes).map_err(fail)?;
     file.as_file().sync_all().map_err(fail)?;
-    file.persist(path).map_err(|error| fail(error.error))?;
-    // The rename itself must reach the disk too. Not every system can flush a folder; those that cannot say so here.
+    let found = std::fs::read(file.path()).map_err(fail)?;
+    if found != bytes {
+        return Err(fail(IoError::other("what was written is not what can be read back: is the disk failing?")));
+    }
+    Ok(file)
+}
+
+#[cfg(feature = "cli")]
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// The error of a file that cannot be written, with what helps.
+#[cfg(feature = "cli")]
+fn cannot_write(path: &Path, source: &std::io::Error) -> Error {
+    use std::io::ErrorKind;
+    let cure = match source.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+            ": make room there, or choose another folder; what was there before is untouched"
+        }
+        ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied => ": choose a folder that can be written",
+        _ => "",
+    };
+    Error::Io {
+        path: path.into(),
+        source: std::io::Error::new(source.kind(), format!("cannot be written: {source}{cure}")),
+    }
+}
+
+/// Flushes a folder, so that renaming a file in it reaches the disk too. Not every system can; those that cannot say so
+/// here, and nothing follows from it.
+#[cfg(feature = "cli")]
+pub(crate) fn flush_folder(folder: &Path) {
     if let Ok(folder) = std::fs::File::open(folder) {
         let _ = folder.sync_all();
     }
-    Ok(())
 }

@@ -487,6 +487,19 @@ pub enum Memory {
     Reversible,
 }
 
+/// What becomes of a step whose loss or gradient is not a number. Its update is never made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnNonfinite {
+    /// Training ends as diverged.
+    #[default]
+    Abort,
+    /// It is left out; training ends when too many follow each other.
+    Skip,
+    /// Training goes on from the last checkpoint, with half the learning rate.
+    Rollback,
+}
+
 /// `[train]`: for how long, and what is recorded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -499,6 +512,10 @@ pub struct TrainConfig {
     pub log_every: usize,
     /// Steps between checkpoints; 0 writes one at the end of each epoch.
     pub checkpoint_every: usize,
+    /// Number of checkpoints kept, the newest ones; the best model so far is kept besides.
+    pub keep: usize,
+    /// What becomes of a step whose loss or gradient is not a number.
+    pub on_nonfinite: OnNonfinite,
     /// Samples from which ActNorm is initialised.
     pub init_batch: usize,
     /// What the forward pass keeps.
@@ -515,6 +532,8 @@ impl Default for TrainConfig {
             seed: 1234,
             log_every: 1,
             checkpoint_every: 0,
+            keep: 2,
+            on_nonfinite: OnNonfinite::Abort,
             init_batch: 1024,
             memory: Memory::Store,
             density_weight: 1.0,

@@ -23,6 +23,9 @@ pub enum Error {
     /// The driver reported an error, ran out of memory, or the device was lost.
     #[error("{0}")]
     Gpu(String),
+    /// A device has no room for what it was asked to hold. Smaller batches need less.
+    #[error("{0}")]
+    OutOfMemory(String),
     /// Training produced a loss that is not finite.
     #[error("{0}")]
     Diverged(String),
@@ -54,7 +57,7 @@ impl Error {
             Self::Config(_) | Self::Io { .. } => 2,
             Self::Data { .. } => 3,
             Self::NoAdapter(_) => 4,
-            Self::Gpu(_) => 5,
+            Self::Gpu(_) | Self::OutOfMemory(_) => 5,
             Self::Diverged(_) => 6,
             Self::Model { .. } => 7,
             Self::Verification(_) => 9,

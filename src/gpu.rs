@@ -40,13 +40,14 @@ use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::channel::oneshot;
 
-pub use adapter::{Adapter, AdapterInfo, DeviceKind, Limits, adapters, choose};
+pub use adapter::{Adapter, AdapterInfo, DeviceKind, Limits, adapters, choose, choose_several};
 #[cfg(not(target_arch = "wasm32"))]
 pub use block_on::block_on;
 pub use estimate::Estimate;
@@ -81,13 +82,14 @@ struct Inner {
     pipelines: pipeline::Pipelines,
     flight: Mutex<Flight>,
     rate: Mutex<Rate>,
+    memory_limit: AtomicU64,
 }
 
 /// What the device's callbacks write to.
 #[derive(Default)]
 struct Health {
     /// The first error nobody caught.
-    error: Mutex<Option<String>>,
+    error: Mutex<Option<Failure>>,
     /// Why the device was lost.
     lost: Mutex<Option<String>>,
     /// Who waits for the device, by number: told when it answers, or when it is lost and never will.
@@ -100,9 +102,15 @@ struct Waiting {
     senders: HashMap<u64, oneshot::Sender<Result<(), String>>>,
 }
 
+/// An error of the device's.
+struct Failure {
+    message: String,
+    is_out_of_memory: bool,
+}
+
 impl Health {
-    fn error(&self, message: String) {
-        lock(&self.error).get_or_insert(message);
+    fn error(&self, failure: Failure) {
+        lock(&self.error).get_or_insert(failure);
     }
 
     fn lose(&self, reason: String) {
@@ -218,7 +226,12 @@ impl Gpu {
     fn new(device: wgpu::Device, queue: wgpu::Queue, info: AdapterInfo) -> Self {
         let health = Arc::new(Health::default());
         let for_errors = Arc::clone(&health);
-        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| for_errors.error(describe(&error))));
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            for_errors.error(Failure {
+                message: describe(&error),
+                is_out_of_memory: matches!(error, wgpu::Error::OutOfMemory { .. }),
+            });
+        }));
         let for_loss = Arc::clone(&health);
         device.set_device_lost_callback(move |reason, message| {
             let message = message.trim();
@@ -234,6 +247,7 @@ impl Gpu {
             info,
             health,
             flight: Mutex::default(),
+            memory_limit: AtomicU64::new(u64::MAX),
         }))
     }
 
@@ -255,21 +269,41 @@ impl Gpu {
     /// Whether anything has gone wrong on this device so far, as far as it has told. Every read does this by itself.
     ///
     /// # Errors
-    /// [`Error::Gpu`] with the reason of the loss, or with the first error.
+    /// [`Error::Gpu`] with the reason of the loss, or with the first error; [`Error::OutOfMemory`] if it was that.
     pub fn check(&self) -> Result<()> {
         if let Some(reason) = lock(&self.0.health.lost).as_deref() {
             return Err(Error::Gpu(format!("device lost: {reason} ({})", self.info())));
         }
-        match lock(&self.0.health.error).as_deref() {
-            Some(message) => Err(Error::Gpu(format!("{message} ({})", self.info()))),
+        match &*lock(&self.0.health.error) {
+            Some(Failure { message, is_out_of_memory }) => {
+                let message = format!("{message} ({})", self.info());
+                Err(if *is_out_of_memory { Error::OutOfMemory(message) } else { Error::Gpu(message) })
+            }
             None => Ok(()),
         }
     }
 
     /// Destroys the device, as an unplugged card or a crashed driver would: for tests of what happens then.
     pub fn destroy(&self) {
+        self.give_up("destroyed");
+    }
+
+    /// Ends the device; whoever waits for it gets `reason` as the error.
+    pub(crate) fn give_up(&self, reason: &str) {
+        self.0.health.lose(reason.into());
         self.0.device.destroy();
-        self.0.health.lose("destroyed".into());
+    }
+
+    /// Lets the device hold no more than about so many bytes, as a smaller card would: for tests of what happens then.
+    /// Only where the allocator [counts](Self::allocated_bytes).
+    pub fn limit_memory(&self, bytes: u64) {
+        self.0.memory_limit.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Whether more is held than the limit set for tests allows.
+    fn exceeds_limit(&self) -> bool {
+        let limit = self.0.memory_limit.load(Ordering::Relaxed);
+        limit < u64::MAX && self.allocated_bytes().is_some_and(|allocated| allocated > limit)
     }
 
     /// Waits until everything submitted so far has run.
@@ -292,7 +326,8 @@ impl Gpu {
         &self.0.queue
     }
 
-    fn is_lost(&self) -> bool {
+    /// Whether the device is gone.
+    pub(crate) fn is_lost(&self) -> bool {
         lock(&self.0.health.lost).is_some()
     }
 

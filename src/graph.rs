@@ -117,6 +117,11 @@ impl Graph {
         self.outputs.push((name, node));
     }
 
+    /// Takes back the declaration of all outputs.
+    pub(crate) fn take_outputs(&mut self) -> Vec<(String, NodeId)> {
+        std::mem::take(&mut self.outputs)
+    }
+
     /// Adds `op` applied to `inputs`, or finds the equal node that is already there. Shapes are checked and inferred.
     #[track_caller]
     pub fn add_node(&mut self, op: Op, inputs: &[NodeId]) -> NodeId {

@@ -115,6 +115,8 @@ pub mod nn;
 pub mod ops;
 pub mod optim;
 #[cfg(feature = "cli")]
+pub mod parallel;
+#[cfg(feature = "cli")]
 pub mod picture;
 pub mod plan;
 pub mod random;

@@ -105,7 +105,26 @@ impl Network {
     /// [`Error::Gpu`] if a kernel does not compile or the device has no room; [`Error::Config`] if a tensor is too large
     /// for the device.
     pub async fn task(&mut self, name: &str, graph: &Graph) -> Result<Task> {
-        let program = plan::compile_in(name, graph, &limits(&self.gpu), &self.memory.layout())?;
+        self.task_in_two(name, graph, &[], &[]).await
+    }
+
+    /// The same for a graph that runs in two parts: the first gives the outputs `known_first` while the inputs `awaited`
+    /// are still unknown, the second needs them. Panics if the graph cannot be cut so.
+    ///
+    /// # Errors
+    /// As [`task`](Self::task).
+    pub async fn task_in_two(
+        &mut self,
+        name: &str,
+        graph: &Graph,
+        known_first: &[String],
+        awaited: &[String],
+    ) -> Result<Task> {
+        let mut program = plan::compile_in(name, graph, &limits(&self.gpu), &self.memory.layout())?;
+        let pause = program.first_reader(awaited).unwrap_or(program.commands.len());
+        let pause = program.bring_forward(known_first, pause);
+        let written = program.last_writer(known_first);
+        assert!(written <= pause, "{name}: command {pause} awaits {awaited:?}, {written} gives {known_first:?}");
         let mut memory = self.memory.share();
         for (name, id) in graph.inputs().iter().chain(graph.outputs()) {
             if !memory.contains(name) {
@@ -113,7 +132,7 @@ impl Network {
             }
         }
         let session = Session::bind(&self.gpu, &program, &memory, &mut self.tuning).await?;
-        Ok(Task { session, memory })
+        Ok(Task { session, memory, pause, commands: program.commands.len() })
     }
 
     /// All tensors of the model as they are after everything submitted so far, in the model's order.
@@ -141,6 +160,9 @@ pub fn limits(gpu: &Gpu) -> Limits {
 pub struct Task {
     session: Session,
     memory: Memory,
+    /// The first command of the second part.
+    pause: usize,
+    commands: usize,
 }
 
 impl Task {
@@ -158,6 +180,16 @@ impl Task {
     /// Submits one run.
     pub fn run(&self) {
         self.session.run();
+    }
+
+    /// Submits the first part of a task [in two](Network::task_in_two).
+    pub fn run_first(&self) {
+        self.session.run_commands(0..self.pause);
+    }
+
+    /// Submits the second part.
+    pub fn run_second(&self) {
+        self.session.run_commands(self.pause..self.commands);
     }
 
     /// Begins to read an output or input.
@@ -182,9 +214,18 @@ impl Task {
 
 /// The `keys` input of a graph: one padded row for each of `streams` streams of step `step`.
 pub fn keys(seed: u64, step: u32, streams: usize) -> Vec<f32> {
+    keys_from(seed, step, streams, 0, 0)
+}
+
+/// The same for the part of a batch that begins with its sample `first`. The first `per_sample` streams give every sample
+/// numbers of its own ([`Model::streams_per_sample`]); what the others give belongs to the batch as a whole.
+pub fn keys_from(seed: u64, step: u32, streams: usize, per_sample: usize, first: usize) -> Vec<f32> {
     let mut rows = vec![0.0; streams * crate::nn::KEY_WIDTH];
     for (stream, row) in rows.chunks_exact_mut(crate::nn::KEY_WIDTH).enumerate() {
         row[..4].copy_from_slice(&crate::random::Key::new(seed, step, stream as u32).numbers());
+        if stream < per_sample {
+            row[4] = first as f32;
+        }
     }
     rows
 }

@@ -43,11 +43,21 @@ use crate::graph::{Graph, NodeId};
 pub fn gradient_graph<'a>(mut graph: Graph, names: impl IntoIterator<Item = &'a str>) -> Graph {
     let loss = graph.outputs().iter().find(|(name, _)| name == "loss").map(|&(_, id)| id);
     let loss = loss.expect("gradient_graph: the graph must have an output named loss");
+    let one = graph.scalar_like(1.0, loss);
+    pull_back(graph, &[(loss, one)], names)
+}
+
+/// The same for nodes with their cotangents in place of a loss.
+#[track_caller]
+pub(crate) fn pull_back<'a>(
+    mut graph: Graph,
+    cotangents: &[(NodeId, NodeId)],
+    names: impl IntoIterator<Item = &'a str>,
+) -> Graph {
     let wrt: Vec<(&str, NodeId)> =
         names.into_iter().filter_map(|name| graph.find_input(name).map(|id| (name, id))).collect();
     let nodes: Vec<NodeId> = wrt.iter().map(|&(_, id)| id).collect();
-    let one = graph.scalar_like(1.0, loss);
-    let (gradients, recovery) = graph.vjp_recovering(&[(loss, one)], &nodes);
+    let (gradients, recovery) = graph.vjp_recovering(cotangents, &nodes);
     for ((name, _), gradient) in wrt.into_iter().zip(gradients) {
         graph.output(format!("grad/{name}"), gradient);
     }

@@ -70,6 +70,36 @@ pub fn update_graph(config: &OptimizerConfig, len: usize) -> Graph {
     g
 }
 
+/// Name of the number of gradients that are no numbers, an output of the [guarded update](guarded_update_graph).
+pub const NONFINITE: &str = "nonfinite";
+
+/// The [update](update_graph) that changes nothing if the `loss` (a further input, a scalar) or any gradient is infinite or
+/// not a number. How many of these numbers are is a further output.
+pub fn guarded_update_graph(config: &OptimizerConfig, len: usize) -> Graph {
+    let mut g = update_graph(config, len);
+    let outputs = g.take_outputs();
+    let grads = g.find_input("grads").expect("every update has gradients");
+    let loss = g.input("loss", []);
+    let [of_grads, of_loss] = [grads, loss].map(|node| {
+        let finite = g.is_finite(node);
+        let one = g.scalar_like(1.0, finite);
+        let not = g.sub(one, finite);
+        g.sum_all(not)
+    });
+    let count = g.add(of_grads, of_loss);
+    let half = g.scalar_like(0.5, count);
+    let sound = g.less(count, half);
+    for (name, node) in outputs {
+        let node = match g.find_input(&name) {
+            Some(old) => g.select(sound, node, old),
+            None => node,
+        };
+        g.output(name, node);
+    }
+    g.output(NONFINITE, count);
+    g
+}
+
 /// Shortens the gradient to norm `limit`; declares `grad_norm`.
 fn clip(g: &mut Graph, grads: NodeId, limit: f64) -> NodeId {
     let squares = g.square(grads);

@@ -4,32 +4,23 @@
 //! the learning rate of the step. What changes besides is the parameters, the state and the optimizer's state, all of
 //! which a [`Checkpoint`] holds, so that a resumed run goes on bit for bit. Nothing here touches files or clocks.
 
-use std::collections::VecDeque;
+mod learner;
 
-use crate::checkpoint::{Checkpoint, OPTIMIZER};
-use crate::config::Config;
+use std::collections::{HashMap, VecDeque};
+
+use crate::checkpoint::Checkpoint;
+use crate::config::{Config, OnNonfinite};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Read, Tuning};
 use crate::graph::Graph;
-use crate::network::{self, Network, PARAMS, Task};
-use crate::nn::{Model, Probes, param, reversible};
-use crate::optim;
-use crate::shape::Shape;
-use crate::tensor::Tensor;
+use crate::network::{self, Network, Task};
+use crate::nn::{Model, Probes, reversible};
 
-/// Name of the bucket of all gradients.
-const GRADS: &str = "grads";
+pub use learner::{GRADS, Learner};
+pub(crate) use learner::{TIGHT, TIGHTEN_LIMIT};
+
 /// Steps whose results may be outstanding. Reading a loss as soon as it is wanted would leave the device idle.
 const IN_FLIGHT: usize = 2;
-/// When the norms of freshly initialised layers count as known: relative change of σ between two power iterations.
-pub(crate) const TIGHT: f64 = 1e-3;
-/// Most power iterations of a freshly initialised layer.
-pub(crate) const TIGHTEN_LIMIT: u32 = 50;
-/// The same for a finished model, which is certified: as close as rounding to f32 lets σ settle.
-const FINAL: f64 = 1e-5;
-/// Most power iterations of a finished model.
-const FINAL_LIMIT: u32 = 200;
-
 /// What one training step reports.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StepReport {
@@ -48,18 +39,62 @@ pub struct StepReport {
     pub inversion: Option<[f32; 2]>,
     /// The learning rate.
     pub learning_rate: f64,
+    /// How many of the loss and the gradients were no numbers. With any the step changed nothing.
+    pub nonfinite: u32,
+}
+
+/// Results of a step that are reported, where the model has them.
+pub(crate) const REPORTED: [&str; 7] =
+    ["loss", "accuracy", "log_prior", "log_det", "bits_per_dim", reversible::RESIDUAL, reversible::DRIFT];
+
+impl StepReport {
+    /// From the values of [`REPORTED`] results. Steps that were not made are errors unless they are to be `skipped`.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] if the loss or a gradient is not finite, [`Error::Verification`] if the backward pass could not
+    /// invert a block.
+    pub(crate) fn of(
+        step: u64,
+        learning_rate: f64,
+        values: &HashMap<&'static str, f32>,
+        nonfinite: u32,
+        skipped: bool,
+    ) -> Result<Self> {
+        let loss = values["loss"];
+        if !skipped && (nonfinite > 0 || !loss.is_finite()) {
+            let what = match (loss.is_finite(), nonfinite) {
+                (false, 0 | 1) => format!("the loss became {loss} in step {step}"),
+                (false, n) => format!("the loss became {loss} in step {step}, with {} gradients", n - 1),
+                (true, n) => format!("{n} gradients were no numbers in step {step}"),
+            };
+            return Err(Error::Diverged(format!(
+                "{what}; lower optimizer.lr or set optimizer.clip (for instance 1.0), and resume from the last checkpoint"
+            )));
+        }
+        let value = |name: &str| values.get(name).copied();
+        let inversion = value(reversible::RESIDUAL).zip(value(reversible::DRIFT)).map(|(a, b)| [a, b]);
+        if let Some(inversion) = inversion.filter(|_| nonfinite == 0) {
+            reversible::check(step, inversion)?;
+        }
+        Ok(Self {
+            step,
+            loss,
+            accuracy: value("accuracy"),
+            log_densities: value("log_prior").zip(value("log_det")).map(|(a, b)| [a, b]),
+            bits_per_dim: value("bits_per_dim"),
+            inversion,
+            learning_rate,
+            nonfinite,
+        })
+    }
 }
 
 /// A model in training.
 pub struct Trainer {
-    network: Network,
+    learner: Learner,
     config: Config,
     gradient: Task,
-    update: Task,
-    power: Option<Task>,
-    optimizer: Vec<&'static str>,
     step: u64,
-    steps_per_epoch: u64,
     outstanding: VecDeque<Outstanding>,
 }
 
@@ -67,6 +102,7 @@ struct Outstanding {
     step: u64,
     learning_rate: f64,
     reads: Vec<(&'static str, Read)>,
+    nonfinite: Read,
 }
 
 impl Trainer {
@@ -99,70 +135,21 @@ impl Trainer {
         start: Option<&Checkpoint>,
         gradient: impl FnOnce(&Model) -> Graph,
     ) -> Result<Self> {
-        let model = Model::new(config)?;
-        let initial;
-        let values = match start {
-            Some(checkpoint) => &checkpoint.tensors,
-            None => {
-                initial = param::initialize(model.params(), config.train.seed);
-                &initial
-            }
-        };
-        let mut network = Network::new(gpu, model, values, tuning)?;
-        let trainable: Vec<(String, Shape)> = network
-            .model()
-            .params_in_memory()
-            .into_iter()
-            .filter(|param| param.is_parameter())
-            .map(|param| (format!("grad/{}", param.name), param.shape.clone()))
-            .collect();
-        network.memory_mut().bucket(GRADS, &trainable)?;
-        let len = network.memory().len(PARAMS);
-        let optimizer = optim::state_names(&config.optimizer);
-        for name in &optimizer {
-            network.memory_mut().alloc(name, [len])?;
-            if let Some(saved) = start.and_then(|checkpoint| checkpoint.tensor(&format!("{OPTIMIZER}{name}"))) {
-                if saved.shape().len() != len {
-                    return Err(Error::Config(format!(
-                        "the checkpoint's optimizer state {name:?} has {} numbers, this model's has {len}: was \
-                         [optimizer] or [model] changed between the runs?",
-                        saved.shape().len()
-                    )));
-                }
-                network.memory().write(name, &network.in_memory_order(saved.data()));
-            } else if *name == optim::EMA {
-                network.memory().copy(PARAMS, name);
-            }
-        }
-        let graph = gradient(network.model());
-        let gradient = network.task("gradient", &graph).await?;
-        let update = network.task("update", &optim::update_graph(&config.optimizer, len)).await?;
-        let power = match network.model().power_graph() {
-            Some(graph) => Some(network.task("power iteration", &graph).await?),
-            None => None,
-        };
+        let mut learner = Learner::new(gpu, config, steps_per_epoch, tuning, start).await?;
+        let graph = gradient(learner.network().model());
+        let gradient = learner.gradient(Some(&graph)).await?.expect("a graph was given");
         let step = start.map_or(0, |checkpoint| checkpoint.step);
-        Ok(Self {
-            network,
-            config: config.clone(),
-            gradient,
-            update,
-            power,
-            optimizer,
-            step,
-            steps_per_epoch,
-            outstanding: VecDeque::new(),
-        })
+        Ok(Self { learner, config: config.clone(), gradient, step, outstanding: VecDeque::new() })
     }
 
     /// The model on its device.
     pub fn network(&self) -> &Network {
-        &self.network
+        self.learner.network()
     }
 
     /// The model on its device, to bind further graphs.
     pub fn network_mut(&mut self) -> &mut Network {
-        &mut self.network
+        self.learner.network_mut()
     }
 
     /// Number of steps done.
@@ -175,73 +162,26 @@ impl Trainer {
         &self.gradient
     }
 
-    /// Sets ActNorm from the n samples in `x` (row-major), so that the input of every block has mean 0 and variance 1 in
-    /// each channel, and brings the power iteration of every layer close to its limit.
-    ///
-    /// # Errors
-    /// [`Error::Gpu`] if the device has no room.
-    pub async fn initialize(&mut self, x: &[f32]) -> Result<()> {
-        let n = x.len() / self.network.model().input_len();
-        self.tighten(TIGHT, TIGHTEN_LIMIT).await?;
-        let graph = self.network.model().init_graph(n);
-        if graph.outputs().is_empty() {
-            return Ok(());
-        }
-        let task = self.network.task("initialise", &graph).await?;
-        task.write("x", x);
-        task.run();
-        Ok(())
-    }
-
-    /// Power iteration of every layer until its σ moves by less than `tolerance` of itself, at most `limit` rounds.
-    ///
-    /// # Errors
-    /// [`Error::Gpu`] if the device has no room.
-    async fn tighten(&mut self, tolerance: f64, limit: u32) -> Result<()> {
-        if let Some(graph) = self.network.model().tighten_graph(tolerance, limit) {
-            self.network.task("tighten", &graph).await?.run();
-        }
-        Ok(())
-    }
-
-    /// Brings the norms of all layers to their limits, so that the finished model keeps the promise of its coefficient:
-    /// between steps vectors lag behind the weights a little.
-    ///
-    /// # Errors
-    /// [`Error::Gpu`] if the device has no room.
-    pub async fn finish(&mut self) -> Result<()> {
-        self.tighten(FINAL, FINAL_LIMIT).await
-    }
-
     /// Submits one step on a batch: `x` row-major, `labels` as class numbers (ignored by models without classes).
     #[track_caller]
     pub fn step(&mut self, x: &[f32], labels: &[u32]) {
-        let learning_rate = optim::learning_rate(&self.config, self.step, self.steps_per_epoch);
         self.gradient.write("x", x);
         if self.gradient.has("labels") {
             let labels: Vec<f32> = labels.iter().map(|&label| label as f32).collect();
             self.gradient.write("labels", &labels);
         }
         if self.gradient.has("keys") {
-            let log_det = self.network.model().training_log_det();
-            let streams = self.network.model().streams(log_det.as_ref());
+            let log_det = self.learner.network().model().training_log_det();
+            let streams = self.learner.network().model().streams(log_det.as_ref());
             let step = u32::try_from(self.step).expect("fewer than 2^24 steps");
             self.gradient.write("keys", &network::keys(self.config.train.seed, step, streams));
         }
         self.gradient.run();
-        let names =
-            ["loss", "accuracy", "log_prior", "log_det", "bits_per_dim", reversible::RESIDUAL, reversible::DRIFT];
-        let reads = names.into_iter().filter(|name| self.gradient.has(name));
+        let reads = REPORTED.into_iter().filter(|name| self.gradient.has(name));
         let reads = reads.map(|name| (name, self.gradient.start_read(name))).collect();
-        self.update.write("lr", &[learning_rate as f32]);
-        if self.update.has("step") {
-            self.update.write("step", &[(self.step + 1) as f32]);
-        }
-        self.update.run();
-        if let Some(power) = &self.power {
-            power.run();
-        }
-        self.outstanding.push_back(Outstanding { step: self.step, learning_rate, reads });
+        let learning_rate = self.learner.update(self.step);
+        let nonfinite = self.learner.start_read_nonfinite();
+        self.outstanding.push_back(Outstanding { step: self.step, learning_rate, reads, nonfinite });
         self.step += 1;
     }
 
@@ -249,60 +189,44 @@ impl Trainer {
     /// `all`. `None` if there is none.
     ///
     /// # Errors
-    /// [`Error::Gpu`] if the device failed, [`Error::Diverged`] if the loss is not finite, [`Error::Verification`] if the
+    /// [`Error::Gpu`] if the device failed, [`Error::Diverged`] if the loss or a gradient is not finite (unless such steps are
+    /// skipped), [`Error::Verification`] if the
     /// backward pass could not invert a block, so that the step's gradient is wrong.
     pub async fn report(&mut self, all: bool) -> Result<Option<StepReport>> {
         if self.outstanding.len() <= if all { 0 } else { IN_FLIGHT } {
             return Ok(None);
         }
         let Some(outstanding) = self.outstanding.pop_front() else { return Ok(None) };
-        let mut values = std::collections::HashMap::new();
+        let mut values = HashMap::new();
         for (name, read) in outstanding.reads {
             values.insert(name, read.await?[0]);
         }
-        let step = outstanding.step;
-        let loss = values["loss"];
-        if !loss.is_finite() {
-            return Err(Error::Diverged(format!(
-                "the loss became {loss} in step {step}; lower optimizer.lr or set optimizer.clip (for instance 1.0), and \
-                 resume from the last checkpoint"
-            )));
-        }
-        let log_densities = values.get("log_prior").copied().zip(values.get("log_det").copied()).map(|(a, b)| [a, b]);
-        let inversion = values.get(reversible::RESIDUAL).zip(values.get(reversible::DRIFT)).map(|(&a, &b)| [a, b]);
-        if let Some(inversion) = inversion {
-            reversible::check(step, inversion)?;
-        }
-        Ok(Some(StepReport {
-            step,
-            loss,
-            accuracy: values.get("accuracy").copied(),
-            log_densities,
-            bits_per_dim: values.get("bits_per_dim").copied(),
-            inversion,
-            learning_rate: outstanding.learning_rate,
-        }))
+        let nonfinite = outstanding.nonfinite.await?[0] as u32;
+        let skipped = self.config.train.on_nonfinite == OnNonfinite::Skip;
+        StepReport::of(outstanding.step, outstanding.learning_rate, &values, nonfinite, skipped).map(Some)
     }
 
-    /// Everything the run needs to go on from here.
+    /// Sets ActNorm from the n samples in `x`, and brings norms close to their limits: [`Learner::initialize`].
     ///
     /// # Errors
-    /// [`Error::Gpu`] if the device failed; [`Error::Diverged`] if a number is not finite: what nothing can go on from must
-    /// not replace what something can.
+    /// [`Error::Gpu`] if the device has no room.
+    pub async fn initialize(&mut self, x: &[f32]) -> Result<()> {
+        self.learner.initialize(x).await
+    }
+
+    /// Brings the norms of all layers to their limits: [`Learner::finish`].
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] if the device has no room.
+    pub async fn finish(&mut self) -> Result<()> {
+        self.learner.finish().await
+    }
+
+    /// Everything the run needs to go on from here: [`Learner::checkpoint`].
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] if the device failed; [`Error::Diverged`] if a number is not finite.
     pub async fn checkpoint(&self) -> Result<Checkpoint> {
-        let mut tensors = self.network.download().await?;
-        for name in &self.optimizer {
-            let data = self.network.in_model_order(&self.network.memory().read(name).await?);
-            tensors.push((format!("{OPTIMIZER}{name}"), Tensor::new([data.len()], data)));
-        }
-        let checkpoint = Checkpoint { config: self.config.clone(), step: self.step, tensors };
-        checkpoint.check().map_err(|problem| {
-            Error::Diverged(format!(
-                "after step {}, {problem}; lower optimizer.lr or set optimizer.clip (for instance 1.0), and resume from the \
-                 last checkpoint",
-                self.step
-            ))
-        })?;
-        Ok(checkpoint)
+        self.learner.checkpoint(self.step).await
     }
 }

@@ -109,7 +109,7 @@ fn other_programs_can_read_it() {
 fn truncated_files_are_refused() {
     let bytes = checkpoint().to_bytes();
     assert!(refused(&[]).contains("empty"));
-    for len in (1..bytes.len()).step_by(97).chain([1, 7, 8, 9, bytes.len() - 1]) {
+    for len in 1..bytes.len() {
         assert!(refused(&bytes[..len]).contains("truncated"), "the first {len} of {} bytes", bytes.len());
     }
     let longer = [&bytes[..], &[0; 4]].concat();
@@ -127,10 +127,6 @@ fn flipped_bits_are_refused() {
     assert!(header < bytes.len());
     let mut harmless = 0;
     for position in 0..bytes.len() {
-        // All of the header, where a flip can pass for something else; every fifth number, where it cannot.
-        if position >= header && position % 5 != 0 {
-            continue;
-        }
         let mut damaged = bytes.clone();
         damaged[position] ^= 1 << (position % 7);
         match read(&damaged) {

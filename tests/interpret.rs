@@ -52,7 +52,7 @@ fn assert_close(found: &Array, wanted: &Array, tolerance: f64) {
 
 #[test]
 fn functions_of_one_element() {
-    let known: [(Unary, f64, f64); 24] = [
+    let known: [(Unary, f64, f64); 27] = [
         (Unary::Neg, 1.5, -1.5),
         (Unary::Exp, 1.0, std::f64::consts::E),
         (Unary::Expm1, 1e-10, 1.000_000_000_05e-10),
@@ -75,6 +75,9 @@ fn functions_of_one_element() {
         (Unary::Floor, 2.7, 2.0),
         (Unary::Floor, -2.1, -3.0),
         (Unary::Floor, 5.0, 5.0),
+        (Unary::IsFinite, -1e300, 1.0),
+        (Unary::IsFinite, f64::NEG_INFINITY, 0.0),
+        (Unary::IsFinite, f64::NAN, 0.0),
         (Unary::StopGradient, 0.1, 0.1),
         (Unary::Exp, 0.0, 1.0),
     ];
@@ -254,11 +257,17 @@ fn convolution_is_a_matrix_and_its_adjoints() {
 #[test]
 fn random_numbers_follow_the_key() {
     let key = Key::new(0x0123_4567_89ab, 42, 7);
-    let numbers: Vec<f64> = key.words().iter().map(|&word| f64::from(word)).chain([9.0; 60]).collect();
+    let numbers: Vec<f64> = key.words().iter().map(|&word| f64::from(word)).chain([0.0; 60]).collect();
     for distribution in [Distribution::Uniform, Distribution::Normal, Distribution::Rademacher] {
-        let found = eval(&[array(&[64], &numbers)], |g, x| g.random(distribution, x[0], [3, 5]));
-        for (index, &value) in found.data().iter().enumerate() {
-            assert_eq!(value, distribution.draw(key, index as u32), "{distribution:?}, number {index}");
+        // The fifth number says how many rows are passed over.
+        for rows in [0, 2] {
+            let mut numbers = numbers.clone();
+            numbers[4] = f64::from(rows);
+            let found = eval(&[array(&[64], &numbers)], |g, x| g.random(distribution, x[0], [3, 5]));
+            for (index, &value) in found.data().iter().enumerate() {
+                let drawn = distribution.draw(key, 5 * rows + index as u32);
+                assert_eq!(value, drawn, "{distribution:?}, number {index} after {rows} rows");
+            }
         }
     }
 }

@@ -62,3 +62,8 @@ fn math_cos(x: f32) -> f32 {
     let at = math_quadrant(x);
     return math_wave(at.x, select(at.y + 1.0, 0.0, at.y == 3.0));
 }
+
+// 1 if x is a number, 0 if it is infinite or NaN: by its bits, as a compiler may take comparisons for decided.
+fn math_is_finite(x: f32) -> f32 {
+    return select(1.0, 0.0, (bitcast<u32>(x) & 0x7f800000u) == 0x7f800000u);
+}

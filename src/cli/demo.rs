@@ -161,9 +161,10 @@ impl Demo<'_> {
             config,
             out: path.clone(),
             resume: false,
-            adapter: self.args.adapter.clone(),
+            adapters: self.args.adapter.iter().cloned().collect(),
             steps: None,
             init: None,
+            watch: None,
         };
         let outcome = run::complete(options).await?;
         if outcome != Outcome::Done {

@@ -17,10 +17,11 @@ Examples:
   iresnet train model.toml --set optimizer.lr=0.01 --set train.epochs=5
   iresnet train --out runs/a --resume                   go on where runs/a stopped
   iresnet train model.toml --adapter vulkan:0           on this adapter; `iresnet adapters` lists them
+  iresnet train model.toml --adapter all                on all cards together
   iresnet train model.toml --dry-run                    show the model, its memory and time, train nothing
 
 The output folder holds config.toml (with every key resolved), metrics.jsonl, tuning.json (the chosen kernels),
-checkpoint.safetensors and, in the end, model.safetensors. Ctrl-C finishes the step, saves, and exits with 130; the run can be resumed.";
+checkpoint.safetensors and older ones, best.safetensors and, in the end, model.safetensors. Ctrl-C finishes the step, saves, and exits with 130; the run can be resumed.";
 
 /// Train a model from a configuration or a preset.
 ///
@@ -49,8 +50,9 @@ pub struct Args {
     #[arg(long)]
     pub resume: bool,
 
-    /// Adapter to train on, as `iresnet adapters` names it. By default the best one.
-    #[arg(long, value_name = "ID", value_delimiter = ',')]
+    /// Adapters to train on, as `iresnet adapters` names them, or "all": every card once, software only where there is
+    /// nothing else. By default the best one. Several work on each batch together.
+    #[arg(long, value_name = "ID,…", value_delimiter = ',')]
     pub adapter: Vec<String>,
 
     /// Stop after this many steps in all.
@@ -75,16 +77,14 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<Outcome> {
     let (config, name) = named(args)?;
     let config = configuration::with_settings(config, &args.set)?;
-    if args.adapter.len() > 1 || args.adapter.iter().any(|id| id == "all") {
-        return Err(Error::Config("--adapter: training takes one adapter; `iresnet adapters` lists them".into()));
-    }
     let options = Options {
         config,
         out: args.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(name)),
         resume: args.resume,
-        adapter: args.adapter.first().cloned(),
+        adapters: args.adapter.clone(),
         steps: args.steps,
         init: args.init.clone(),
+        watch: None,
     };
     if args.dry_run {
         block_on(dry_run::run(&options))?;

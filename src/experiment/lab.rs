@@ -156,9 +156,10 @@ impl Lab {
             config: config.clone(),
             out: folder.clone(),
             resume: false,
-            adapter: self.adapter.clone(),
+            adapters: self.adapter.iter().cloned().collect(),
             steps: None,
             init: None,
+            watch: None,
         };
         let outcome = run::complete(options).await?;
         self.keep_time()?;

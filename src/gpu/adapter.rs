@@ -222,6 +222,54 @@ pub async fn choose(selector: Option<&str>) -> Result<Adapter> {
     Ok(list[index].clone())
 }
 
+/// Chooses several from [`adapters`]: `all`, or one for each selector as [`choose`] takes them; without any, the preferred
+/// one. Each card is taken once, by the adapter named first; `all` leaves out software adapters unless there is nothing
+/// else. Also notes of what was left out.
+///
+/// # Errors
+/// As [`choose`].
+pub async fn choose_several(selectors: &[String]) -> Result<(Vec<Adapter>, Vec<String>)> {
+    if selectors.is_empty() {
+        return Ok((vec![choose(None).await?], Vec::new()));
+    }
+    let list = adapters().await;
+    let infos: Vec<&AdapterInfo> = list.iter().map(Adapter::info).collect();
+    let (chosen, notes) = find_several(&infos, selectors)?;
+    Ok((chosen.into_iter().map(|index| list[index].clone()).collect(), notes))
+}
+
+/// The indices of the adapters that `selectors` mean.
+fn find_several(infos: &[&AdapterInfo], selectors: &[String]) -> Result<(Vec<usize>, Vec<String>)> {
+    let mut wanted = Vec::new();
+    for selector in selectors {
+        if !selector.trim().eq_ignore_ascii_case("all") {
+            wanted.push(find(infos, Some(selector))?);
+            continue;
+        }
+        let usable = |index: &usize| infos[*index].suitable && infos[*index].duplicate_of.is_none();
+        let hardware: Vec<usize> = (0..infos.len()).filter(usable).filter(|&index| !infos[index].is_software).collect();
+        let all = if hardware.is_empty() { (0..infos.len()).filter(usable).collect() } else { hardware };
+        wanted.extend(all);
+    }
+    if wanted.is_empty() {
+        return Err(Error::NoAdapter(nothing(infos)));
+    }
+    let (mut chosen, mut notes): (Vec<usize>, Vec<String>) = (Vec::new(), Vec::new());
+    // What an adapter is another way to reach, or itself.
+    let card = |index: usize| infos[index].duplicate_of.as_ref().unwrap_or(&infos[index].id);
+    for index in wanted {
+        match chosen.iter().find(|&&other| card(other) == card(index)) {
+            None => chosen.push(index),
+            Some(&other) if other == index => {}
+            Some(&other) => notes.push(format!(
+                "note: {} is the same card as {}, which is used alone",
+                infos[index].id, infos[other].id
+            )),
+        }
+    }
+    Ok((chosen, notes))
+}
+
 /// The index of the adapter that `selector` means.
 fn find(infos: &[&AdapterInfo], selector: Option<&str>) -> Result<usize> {
     let suitable = |index: &usize| infos[*index].suitable;
@@ -364,6 +412,27 @@ mod tests {
         assert!(error.to_string().contains("radeon") && error.to_string().contains("vulkan:2"), "{error}");
         let error = find(&[], None).unwrap_err();
         assert!(error.to_string().contains("install") && error.exit_code() == 4, "{error}");
+    }
+
+    #[test]
+    fn several_are_each_card_once_and_software_only_by_name() {
+        let infos = machine();
+        let infos: Vec<&AdapterInfo> = infos.iter().collect();
+        let chosen = |selectors: &[&str]| {
+            let selectors: Vec<String> = selectors.iter().map(|&text| text.into()).collect();
+            find_several(&infos, &selectors).map(|(chosen, notes)| {
+                (chosen.into_iter().map(|index| infos[index].id.as_str()).collect::<Vec<_>>(), notes.len())
+            })
+        };
+        assert_eq!(chosen(&["all"]).unwrap(), (vec!["vulkan:1", "vulkan:2"], 0));
+        assert_eq!(chosen(&["all", "vulkan:0"]).unwrap(), (vec!["vulkan:1", "vulkan:2", "vulkan:0"], 0));
+        assert_eq!(chosen(&["dx12:0", "vulkan:1", "gl:0"]).unwrap(), (vec!["dx12:0"], 2), "one card three ways");
+        assert_eq!(chosen(&["vulkan:2", "vulkan:2"]).unwrap(), (vec!["vulkan:2"], 0));
+        assert_eq!(chosen(&["vulkan:1", "radeon"]).unwrap_err().exit_code(), 4);
+        let software: Vec<&AdapterInfo> = infos.iter().copied().filter(|info| info.is_software).collect();
+        let (all, _) = find_several(&software, &["all".into()]).unwrap();
+        assert_eq!(all.len(), 1, "there is nothing else");
+        assert_eq!(find_several(&[], &["all".into()]).unwrap_err().exit_code(), 4);
     }
 
     #[test]

@@ -71,7 +71,7 @@ impl Memory {
     /// Makes a tensor of zeros. Panics if the name is taken.
     ///
     /// # Errors
-    /// [`Error::Gpu`] naming the tensor and its size if the device has no room for it. (A browser tells only later: the
+    /// [`Error::OutOfMemory`] naming the tensor and its size if the device has no room for it. (A browser tells only later: the
     /// next read raises it there.)
     #[track_caller]
     pub fn alloc(&mut self, name: &str, shape: impl Into<Shape>) -> Result<()> {
@@ -295,12 +295,12 @@ impl Future for Read {
 /// Makes a zeroed storage buffer that can also be copied from and to, with `extra` uses.
 ///
 /// # Errors
-/// [`Error::Gpu`] naming it, its size and the limit if it is too big or the device is out of memory.
+/// [`Error::OutOfMemory`] naming it, its size and the limit if it is too big or the device is out of memory.
 pub(super) fn alloc(gpu: &Gpu, what: &str, name: &str, bytes: u64, extra: wgpu::BufferUsages) -> Result<wgpu::Buffer> {
     gpu.check()?;
     let limit = gpu.limits().buffer_bytes;
     if bytes > limit {
-        return Err(Error::Gpu(format!(
+        return Err(Error::OutOfMemory(format!(
             "{what} `{name}` needs {bytes} bytes, but a buffer on {} has at most {limit}: use a smaller batch",
             gpu.info()
         )));
@@ -320,12 +320,13 @@ pub(super) fn alloc(gpu: &Gpu, what: &str, name: &str, bytes: u64, extra: wgpu::
     let buffer = gpu.device().create_buffer(&descriptor);
     let validation = validation.pop().now_or_never().flatten();
     let memory = memory.pop().now_or_never().flatten();
-    match (memory, validation) {
-        (Some(_), _) => Err(Error::Gpu(format!(
+    let refused = memory.is_some() || gpu.exceeds_limit();
+    match (refused, validation) {
+        (true, _) => Err(Error::OutOfMemory(format!(
             "out of device memory: {what} `{name}` needs {bytes} bytes more on {}: use a smaller batch",
             gpu.info()
         ))),
-        (None, Some(error)) => Err(Error::Gpu(format!("{what} `{name}` of {bytes} bytes: {}", describe(&error)))),
-        (None, None) => gpu.check().map(|()| buffer),
+        (false, Some(error)) => Err(Error::Gpu(format!("{what} `{name}` of {bytes} bytes: {}", describe(&error)))),
+        (false, None) => gpu.check().map(|()| buffer),
     }
 }

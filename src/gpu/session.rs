@@ -8,6 +8,7 @@
 //! each, `shaders/loop_gate.wgsl` sets the numbers to zero if the flag is not greater than zero; the rounds that follow
 //! then cost a few microseconds a dispatch, and the host never waits to learn how many there were.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::grid::Grids;
@@ -29,6 +30,8 @@ pub struct Session {
     pub(super) gpu: Gpu,
     pub(super) name: String,
     pub(super) items: Vec<Item>,
+    /// The first item of each command of the program.
+    starts: Vec<usize>,
     pub(super) grid: wgpu::BindGroup,
     pub(super) kernels: Vec<Chosen>,
     scratch_bytes: u64,
@@ -90,7 +93,12 @@ impl Session {
         let scratch = places.iter().filter(|place| place.is_scratch).map(|place| place.buffer.size()).sum();
         let grids = Grids::new();
         let mut binder = Binder { gpu, program, tuning, variants, pipelines, gate, places, grids, scratch };
-        let items = binder.items(&program.commands, None)?;
+        let mut items = Vec::with_capacity(program.commands.len());
+        let mut starts = Vec::with_capacity(program.commands.len());
+        for command in &program.commands {
+            starts.push(items.len());
+            items.extend(binder.items(std::slice::from_ref(command), None)?);
+        }
         let grid = std::mem::replace(&mut binder.grids, Grids::new()).bind(gpu);
         let chosen = |(kernel, variant): (&Kernel, &&Variant)| Chosen {
             label: kernel.label.clone(),
@@ -104,6 +112,7 @@ impl Session {
             kernels: program.kernels.iter().zip(&binder.variants).map(chosen).collect(),
             dispatches: count(&items),
             items,
+            starts,
             grid,
             scratch_bytes: binder.scratch,
         })
@@ -112,11 +121,17 @@ impl Session {
     /// Records and submits the program once. Returns as soon as that is done; results are read from the memory. If the
     /// device has failed this does nothing: the next read says so.
     pub fn run(&self) {
+        self.run_commands(0..self.starts.len());
+    }
+
+    /// The same for some of the program's commands: a program can be run in parts, in order, with other work between them.
+    pub fn run_commands(&self, commands: Range<usize>) {
         if self.gpu.is_lost() {
             return;
         }
+        let first = |command: usize| self.starts.get(command).copied().unwrap_or(self.items.len());
         let mut recorder = Recorder::new(&self.gpu, &self.name, &self.grid);
-        for item in &self.items {
+        for item in &self.items[first(commands.start)..first(commands.end)] {
             self.record(&mut recorder, item, None);
         }
         recorder.submit();

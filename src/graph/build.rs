@@ -105,6 +105,8 @@ unary_methods! {
     cos => Cos;
     /// the largest whole number not above x
     floor => Floor;
+    /// 1 where x is a number, 0 where it is infinite or NaN
+    is_finite => IsFinite;
     /// x without derivative
     stop_gradient => StopGradient;
 }

@@ -63,7 +63,10 @@ impl BatchNorm {
         [(self.mean, mean), (self.variance, unbiased)].map(|(running, new)| {
             let new = g.reshape(new, [shape[1]]);
             let (kept, added) = (g.scale(running, 1.0 - momentum), g.scale(new, momentum));
-            g.add(kept, added)
+            let next = g.add(kept, added);
+            // A batch whose update is refused must not spoil the statistics for good.
+            let finite = g.is_finite(next);
+            g.select(finite, next, running)
         })
     }
 }

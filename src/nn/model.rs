@@ -25,6 +25,7 @@
 //! | | names of state | | next power-iteration vectors and σ, running statistics |
 //! | gradient | `grad/NAME` | as NAME | derivative of `loss` in each parameter |
 //! | | `inverse_residual`, `inverse_error` | `[]` | how well [reversible](crate::nn::reversible) blocks were inverted, if any were |
+//! | [shard](Model::shard_graph), [head](Model::head_graph) | | | the two halves of the gradient graph, where a batch is divided |
 //! | [evaluation](Model::eval_graph) | `z` | `[n, d]` | latent numbers |
 //! | | `logits`, `prediction` | `[n, classes]`, `[n]` | (classifier, hybrid) |
 //! | | `correct`, `cross_entropy` | `[n]` | 1 or 0; nats (classifier and hybrid, with labels) |
@@ -50,12 +51,14 @@ mod jacobian;
 mod layout;
 mod norms;
 mod regression;
+mod shard;
 
 pub use graphs::Evaluation;
 pub use jacobian::block_input;
 pub(super) use layout::norm_names;
 pub use norms::NormGroup;
 pub use regression::target;
+pub use shard::{DENSITY_LOSS, seen, seen_gradient};
 
 use std::collections::HashMap;
 
@@ -303,6 +306,12 @@ impl Model {
     /// Number of rows of `keys` that a graph with this log-determinant takes; without rows it has no such input. Row
     /// b·samples + s belongs to probe s of block b; where the number of terms is drawn, one row a block follows for it.
     pub fn streams(&self, log_det: Option<&LogDet>) -> usize {
-        self.blocks().len() * log_det.map_or(0, |log_det| log_det.samples() + usize::from(log_det.draws_terms()))
+        let for_terms = self.blocks().len() * usize::from(log_det.is_some_and(LogDet::draws_terms));
+        self.streams_per_sample(log_det) + for_terms
+    }
+
+    /// Number of those rows, the first ones, that give every sample numbers of its own.
+    pub fn streams_per_sample(&self, log_det: Option<&LogDet>) -> usize {
+        self.blocks().len() * log_det.map_or(0, LogDet::samples)
     }
 }

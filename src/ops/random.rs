@@ -9,6 +9,9 @@ use crate::shape::Shape;
 /// Numbers drawn from `distribution` by the counter-based generator ([`crate::random`]). The operand is a key: a vector
 /// whose first four elements are whole numbers below 2²⁴, the two halves of the seed, the step and the stream. The same
 /// key gives the same numbers.
+///
+/// A fifth element, where the key has one, is a number of rows (slices along the leading axis) that are passed over: so
+/// the part of a batch that begins at sample f draws what the whole batch draws for these samples.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Random {
     /// What is drawn.
@@ -17,6 +20,13 @@ pub struct Random {
     pub shape: Shape,
     /// Which of the key's numbers the first element is; the others follow in order.
     pub offset: usize,
+}
+
+impl Random {
+    /// Numbers in a row.
+    pub(crate) fn row(&self) -> usize {
+        self.shape.extents().get(1..).unwrap_or_default().iter().product()
+    }
 }
 
 impl Rule for Random {
@@ -39,7 +49,8 @@ impl Rule for Random {
     fn eval(&self, inputs: &[&Array], shape: &Shape) -> Array {
         let words: [u32; 4] = std::array::from_fn(|word| inputs[0].data()[word] as u32);
         let key = Key::from_words(words);
-        let draw = |index| self.distribution.draw(key, (self.offset + index) as u32);
+        let first = self.offset + inputs[0].data().get(4).map_or(0, |&rows| rows as usize * self.row());
+        let draw = |index| self.distribution.draw(key, (first + index) as u32);
         Array::new(shape.clone(), (0..shape.len()).map(draw).collect())
     }
 }

@@ -36,13 +36,16 @@ pub enum Unary {
     Cos,
     /// the largest whole number not above x; its derivative is taken as zero
     Floor,
+    /// 1 where x is a number, 0 where it is infinite or NaN, told by its bits: shader compilers may assume that neither
+    /// occurs, and fold comparisons
+    IsFinite,
     /// x, with no derivative
     StopGradient,
 }
 
 impl Unary {
     /// All members.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Neg,
         Self::Exp,
         Self::Expm1,
@@ -57,6 +60,7 @@ impl Unary {
         Self::Sin,
         Self::Cos,
         Self::Floor,
+        Self::IsFinite,
         Self::StopGradient,
     ];
 
@@ -77,6 +81,7 @@ impl Unary {
             Self::Sin => "sin",
             Self::Cos => "cos",
             Self::Floor => "floor",
+            Self::IsFinite => "is_finite",
             Self::StopGradient => "stop_gradient",
         }
     }
@@ -98,6 +103,7 @@ impl Unary {
             Self::Sin => x.sin(),
             Self::Cos => x.cos(),
             Self::Floor => x.floor(),
+            Self::IsFinite => f64::from(u8::from(x.is_finite())),
             Self::StopGradient => x,
         }
     }
@@ -111,15 +117,23 @@ impl Unary {
             Self::Exp | Self::Log | Self::Sqrt | Self::Abs | Self::Floor => {
                 format!("{}({x})", self.name())
             }
-            Self::Expm1 | Self::Log1p | Self::Tanh | Self::Sigmoid | Self::Softplus | Self::Sin | Self::Cos => {
-                format!("math_{}({x})", self.name())
-            }
+            Self::Expm1
+            | Self::Log1p
+            | Self::Tanh
+            | Self::Sigmoid
+            | Self::Softplus
+            | Self::Sin
+            | Self::Cos
+            | Self::IsFinite => format!("math_{}({x})", self.name()),
         }
     }
 
     /// Whether computing it costs many instructions.
     pub fn is_costly(self) -> bool {
-        !matches!(self, Self::Neg | Self::Abs | Self::Floor | Self::StopGradient | Self::Recip | Self::Sqrt)
+        !matches!(
+            self,
+            Self::Neg | Self::Abs | Self::Floor | Self::IsFinite | Self::StopGradient | Self::Recip | Self::Sqrt
+        )
     }
 }
 
@@ -187,7 +201,7 @@ impl Rule for Unary {
                 let product = g.mul(ct, slope);
                 g.neg(product)
             }
-            Self::Floor | Self::StopGradient => return vec![None],
+            Self::Floor | Self::IsFinite | Self::StopGradient => return vec![None],
         };
         vec![Some(cotangent)]
     }

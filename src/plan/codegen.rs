@@ -132,7 +132,11 @@ impl<'a> Writer<'a> {
                     Distribution::Uniform => "random_uniform",
                     Distribution::Rademacher => "random_rademacher",
                 };
-                let number = self.plus(&flat, random.offset);
+                let mut number = self.plus(&flat, random.offset);
+                if graph.shape(operand(0)).len() > 4 {
+                    let rows = self.value(operand(0), &Index::flat("4u".to_owned()));
+                    number = self.share("i", &format!("{number} + u32({rows}) * {}u", random.row()));
+                }
                 format!("{function}({key}, {number})")
             }
             Op::Reshape(_) => {

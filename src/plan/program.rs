@@ -165,6 +165,74 @@ impl Program {
         cost
     }
 
+    /// The place of the first command that reads one of the external tensors `names`, if any does: everything before it
+    /// can run while they are still unknown.
+    pub fn first_reader(&self, names: &[String]) -> Option<usize> {
+        let is_one = |binding: &Binding| {
+            let kind = &self.buffers[binding.buffer].kind;
+            matches!(kind, BufferKind::External(name) if names.contains(name))
+        };
+        self.commands.iter().position(|command| self.reads(command).iter().any(is_one))
+    }
+
+    /// The place behind the last command that writes one of the external tensors `names`; 0 if none does.
+    pub fn last_writer(&self, names: &[String]) -> usize {
+        let is_one = |binding: &Binding| {
+            let kind = &self.buffers[binding.buffer].kind;
+            matches!(kind, BufferKind::External(name) if names.contains(name))
+        };
+        let writes = |command: &Command| self.writes(command).iter().any(is_one);
+        self.commands.iter().rposition(writes).map_or(0, |place| place + 1)
+    }
+
+    /// Moves the copies that bring results to the external tensors `names` ahead of command `place`, where they stand after
+    /// it although what they copy is known before. Gives the new place of that command.
+    pub fn bring_forward(&mut self, names: &[String], place: usize) -> usize {
+        let mut index = place;
+        let mut place = place;
+        while index < self.commands.len() {
+            if self.brings(index, names) && !self.is_written_between(place, index) {
+                let copy = self.commands.remove(index);
+                self.commands.insert(place, copy);
+                place += 1;
+            }
+            index += 1;
+        }
+        place
+    }
+
+    /// Whether command `index` copies to one of the external tensors `names`.
+    fn brings(&self, index: usize, names: &[String]) -> bool {
+        let Command::Copy { to, .. } = &self.commands[index] else { return false };
+        matches!(&self.buffers[to.buffer].kind, BufferKind::External(name) if names.contains(name))
+    }
+
+    /// Whether a command from `first` on writes what the copy at `index` reads.
+    fn is_written_between(&self, first: usize, index: usize) -> bool {
+        let read = self.reads(&self.commands[index]);
+        let overlaps = |a: &Binding, b: &Binding| {
+            a.buffer == b.buffer && a.offset < b.offset + b.bytes && b.offset < a.offset + a.bytes
+        };
+        let written = self.commands[first..index].iter().flat_map(|command| self.writes(command));
+        written.into_iter().any(|write| read.iter().any(|read| overlaps(&write, read)))
+    }
+
+    fn reads(&self, command: &Command) -> Vec<Binding> {
+        match command {
+            Command::Dispatch { kernel, bindings } => bindings[..self.kernels[*kernel].inputs].to_vec(),
+            Command::Copy { from, .. } => vec![*from],
+            Command::Loop { body, .. } => body.iter().flat_map(|command| self.reads(command)).collect(),
+        }
+    }
+
+    fn writes(&self, command: &Command) -> Vec<Binding> {
+        match command {
+            Command::Dispatch { kernel, bindings } => bindings[self.kernels[*kernel].inputs..].to_vec(),
+            Command::Copy { to, .. } => vec![*to],
+            Command::Loop { body, .. } => body.iter().flat_map(|command| self.writes(command)).collect(),
+        }
+    }
+
     /// Visits every command with how often a run executes it, where loops end after `rounds` rounds.
     pub(crate) fn for_each<'p>(&'p self, rounds: u32, visit: &mut impl FnMut(&'p Command, u64)) {
         for command in &self.commands {

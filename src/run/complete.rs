@@ -1,11 +1,9 @@
 //! Training that may have been done already.
 
-use std::fs;
-
-use super::{MODEL, Options, train};
+use super::{MODEL, Options, checkpoints, train};
 use crate::checkpoint::Checkpoint;
 use crate::cli::Outcome;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// Trains as `options` say unless the folder holds the finished model of this configuration; goes on where an earlier
 /// attempt was interrupted. What the folder holds of another configuration is begun anew.
@@ -17,11 +15,11 @@ pub async fn complete(options: Options) -> Result<Outcome> {
     if Checkpoint::load(&options.out.join(MODEL)).is_ok_and(is_this) {
         return Ok(Outcome::Done);
     }
-    let begun = options.out.join("checkpoint.safetensors");
+    let begun = options.out.join(checkpoints::NEWEST);
     let resume = Checkpoint::load(&begun).is_ok_and(is_this);
-    if !resume && begun.exists() {
+    if !resume {
         // Of another configuration: its files would be in the way of the new run's.
-        fs::remove_file(&begun).map_err(|source| Error::Io { path: begun, source })?;
+        checkpoints::clear(&options.out)?;
     }
     Ok(train(&Options { resume, ..options }).await?.outcome)
 }

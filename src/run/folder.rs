@@ -1,11 +1,12 @@
 //! The files of a run.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use crate::checkpoint::{Checkpoint, write_whole};
+use super::checkpoints::{self, NEWEST};
+use crate::checkpoint::{BESIDE, Checkpoint, write_whole};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::nn::Certificate;
@@ -14,7 +15,9 @@ use crate::optim::state_names;
 const CONFIG: &str = "config.toml";
 const METRICS: &str = "metrics.jsonl";
 const TUNING: &str = "tuning.json";
-const CHECKPOINT: &str = "checkpoint.safetensors";
+const LOCK: &str = "run.lock";
+/// Name of the best model so far.
+const BEST: &str = "best.safetensors";
 /// Name of the finished model in a run's folder.
 pub const MODEL: &str = "model.safetensors";
 
@@ -31,10 +34,10 @@ impl Folder {
     /// [`Error::Config`] if it holds a run already and `resume` is not asked for, or holds none and `resume` is.
     pub fn open(path: &Path, resume: bool) -> Result<Self> {
         let folder = Self { path: path.into() };
-        let begun = folder.file(CHECKPOINT).exists();
+        let begun = !checkpoints::all(path).is_empty();
         if resume && !begun {
             return Err(Error::Config(format!(
-                "{}: no run to resume here, {CHECKPOINT} is missing; check --out, or leave --resume away to begin",
+                "{}: no run to resume here, {NEWEST} is missing; check --out, or leave --resume away to begin",
                 path.display()
             )));
         }
@@ -53,6 +56,46 @@ impl Folder {
     /// [`Error::Io`] if it cannot be made.
     pub(super) fn make(&self) -> Result<()> {
         fs::create_dir_all(&self.path).map_err(|source| Error::Io { path: self.path.clone(), source })
+    }
+
+    /// Takes the folder for this run alone, until the result is dropped or the process ends, however it ends.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if another run has it.
+    pub(super) fn lock(&self) -> Result<Lock> {
+        let path = self.file(LOCK);
+        let fail = |source: std::io::Error| Error::Io { path: path.clone(), source };
+        let mut file =
+            OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path).map_err(fail)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                // On Windows nobody else may read a locked file: then it is not said who has it.
+                let _ = file.read_to_string(&mut holder);
+                let who = holder.lines().next().map(|id| format!(" (process {id})")).unwrap_or_default();
+                return Err(Error::Config(format!(
+                    "{}: another run{who} is writing to this folder; wait for it, or choose another --out",
+                    self.path.display()
+                )));
+            }
+            // Some network file systems have no locks: better a run without one than none.
+            Err(TryLockError::Error(_)) => return Ok(Lock { _file: file }),
+        }
+        file.set_len(0).map_err(fail)?;
+        self.clear_away();
+        writeln!(file, "{}", std::process::id()).map_err(fail)?;
+        Ok(Lock { _file: file })
+    }
+
+    /// Removes what a run that was killed left half-written. Nobody else writes here while the folder is locked.
+    fn clear_away(&self) {
+        let entries = fs::read_dir(&self.path).into_iter().flatten().flatten();
+        let half_written = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(BESIDE);
+        for entry in entries.filter(half_written) {
+            // It is only in the way.
+            let _ = fs::remove_file(entry.path());
+        }
     }
 
     /// Where the folder is.
@@ -84,11 +127,10 @@ impl Folder {
         write_whole(&self.file(CONFIG), config.to_toml().as_bytes())
     }
 
-    /// The checkpoint, to go on from with `config`: learning rates, lengths and intervals may have been changed, the model
-    /// and what the optimizer keeps may not.
-    pub(super) fn checkpoint(&self, config: &Config) -> Result<Checkpoint> {
-        let path = self.file(CHECKPOINT);
-        let checkpoint = Checkpoint::load(&path)?;
+    /// The newest checkpoint that is whole, to go on from with `config`: learning rates, lengths and intervals may have been
+    /// changed, the model and what the optimizer keeps may not. Also warnings of those that are damaged.
+    pub(super) fn checkpoint(&self, config: &Config) -> Result<(Checkpoint, Vec<String>)> {
+        let (path, checkpoint, warnings) = checkpoints::newest(&self.path)?;
         let same_state = state_names(&checkpoint.config.optimizer) == state_names(&config.optimizer);
         for (section, same) in [("model", checkpoint.config.model == config.model), ("optimizer", same_state)] {
             if !same {
@@ -99,11 +141,21 @@ impl Folder {
                 )));
             }
         }
-        Ok(checkpoint)
+        Ok((checkpoint, warnings))
     }
 
-    pub(super) fn save(&self, checkpoint: &Checkpoint) -> Result<()> {
-        checkpoint.save(&self.file(CHECKPOINT))
+    /// Whether there is anything to go on from.
+    pub(super) fn has_checkpoint(&self) -> bool {
+        !checkpoints::all(&self.path).is_empty()
+    }
+
+    pub(super) fn save(&self, checkpoint: &Checkpoint, keep: usize) -> Result<()> {
+        checkpoints::save(&self.path, checkpoint, keep)
+    }
+
+    /// Saves the best model so far.
+    pub(super) fn save_best(&self, checkpoint: Checkpoint) -> Result<()> {
+        checkpoint.averaged()?.model_only().save(&self.file(BEST))
     }
 
     pub(super) fn save_model(&self, model: &Checkpoint, certificate: &Certificate) -> Result<()> {
@@ -151,10 +203,18 @@ impl Folder {
         write_whole(&path, kept.as_bytes())
     }
 
+    /// The evaluations so far, as lines of the metrics.
+    pub(super) fn evaluations(&self) -> Vec<serde_json::Value> {
+        let text = fs::read_to_string(self.metrics_path()).unwrap_or_default();
+        let lines = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        lines.filter(|line| line.get("split").is_some()).collect()
+    }
+
     pub(super) fn log(&self) -> Result<Log> {
         let path = self.metrics_path();
         let file = OpenOptions::new().create(true).append(true).open(&path);
-        Ok(Log { file: file.map_err(|source| Error::Io { path: path.clone(), source })?, path })
+        let file = file.map_err(|source| Error::Io { path: path.clone(), source })?;
+        Ok(Log { file, path, waiting: String::new() })
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -162,15 +222,40 @@ impl Folder {
     }
 }
 
-/// The open `metrics.jsonl`.
+/// A folder taken by a run.
+pub(super) struct Lock {
+    _file: File,
+}
+
+/// The open `metrics.jsonl`. Lines that cannot be written, as on a full disk, wait until they can.
 pub(super) struct Log {
     file: File,
     path: PathBuf,
+    waiting: String,
 }
 
 impl Log {
-    pub(super) fn line(&mut self, value: &serde_json::Value) -> Result<()> {
-        let text = format!("{value}\n");
-        self.file.write_all(text.as_bytes()).map_err(|source| Error::Io { path: self.path.clone(), source })
+    /// Writes a line. Gives the problem the first time that it has to wait.
+    pub(super) fn line(&mut self, value: &serde_json::Value) -> Option<String> {
+        let waited = !self.waiting.is_empty();
+        self.waiting += &format!("{value}\n");
+        let problem = self.flush().err()?;
+        (!waited).then(|| format!("WARNING: {problem}; its lines wait in memory, the run goes on"))
+    }
+
+    /// Writes what waits.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it still cannot be written.
+    pub(super) fn flush(&mut self) -> Result<()> {
+        let fail = |path: &Path, source| Error::Io { path: path.into(), source };
+        let before = self.file.metadata().map_err(|source| fail(&self.path, source))?.len();
+        if let Err(source) = self.file.write_all(self.waiting.as_bytes()) {
+            // A part of a line would spoil the next.
+            let _ = self.file.set_len(before);
+            return Err(fail(&self.path, source));
+        }
+        self.waiting.clear();
+        Ok(())
     }
 }

@@ -117,7 +117,7 @@ impl Grower {
     fn entry(&self, id: NodeId, op: &Op, operands: &[&Entry]) -> Option<Entry> {
         let values: Vec<&Array> = operands.iter().map(|entry| &entry.value).collect();
         let rounded: Vec<&Array> = operands.iter().map(|entry| &entry.rounded).collect();
-        let truth = matches!(op, Op::Binary(Binary::Less | Binary::Equal) | Op::Unary(Unary::Floor));
+        let truth = matches!(op, Op::Binary(Binary::Less | Binary::Equal) | Op::Unary(Unary::Floor | Unary::IsFinite));
         let exact = (op.is_arrangement() || truth || matches!(op, Op::Constant(_) | Op::Iota(_) | Op::Select(_)))
             && operands.iter().all(|entry| truth || entry.exact);
         Self::judged(id, direct(op, &values), round(direct(op, &rounded)), exact)

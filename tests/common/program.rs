@@ -6,6 +6,7 @@ use std::process::{Command, Output};
 use tempfile::TempDir;
 
 /// A classifier of 14×14 images in five steps an epoch, with everything that has state: momentum, average, BatchNorm.
+#[allow(dead_code, reason = "each test binary compiles this file for itself and uses what it needs")]
 pub(crate) const CLASSIFIER: &str = r#"
 [model]
 kind = "classifier"

@@ -23,7 +23,8 @@ const TRIES: usize = 8;
 pub(super) async fn run(options: &Options) -> Result<()> {
     let config = &options.config;
     let model = Model::new(config)?;
-    let gpu = Gpu::open(options.adapter.as_deref()).await?;
+    let first = options.adapters.first().filter(|id| *id != "all");
+    let gpu = Gpu::open(first.map(String::as_str)).await?;
     let tuning = Tuning::usual();
     let trainable: usize = model.params().iter().filter(|p| p.is_parameter()).map(|p| p.shape.len()).sum();
     let state: usize = model.params().iter().filter(|p| !p.is_parameter()).map(|p| p.shape.len()).sum();

@@ -37,16 +37,7 @@ impl Model {
     pub fn loss_graph_by(&self, n: usize, probes: Probes, log_det: Option<LogDet>) -> Graph {
         let mut build = Build::new(self, n);
         let x = build.input();
-        let before = self.config().model.power_update == PowerUpdate::Before;
-        let pass = Pass {
-            iterations: if before { self.config().model.power_iterations } else { 0 },
-            log_det,
-            probes,
-            memory: self.config().train.memory,
-            initialize: false,
-            training: true,
-        };
-        let forward = build.forward(x, &pass);
+        let forward = build.forward(x, &self.training_pass(log_det, probes));
         let mut terms = Vec::new();
         if self.config().model.kind.has_density() {
             let z = build.join(&forward.latent);
@@ -72,6 +63,19 @@ impl Model {
         let loss = build.total(&terms);
         build.mean_output("loss", loss);
         build.finish()
+    }
+
+    /// How a training step runs the network.
+    pub(super) fn training_pass(&self, log_det: Option<LogDet>, probes: Probes) -> Pass {
+        let before = self.config().model.power_update == PowerUpdate::Before;
+        Pass {
+            iterations: if before { self.config().model.power_iterations } else { 0 },
+            log_det,
+            probes,
+            memory: self.config().train.memory,
+            initialize: false,
+            training: true,
+        }
     }
 
     /// The loss graph with gradients `grad/NAME` in all parameters.
@@ -233,13 +237,13 @@ impl Model {
 }
 
 /// What a flow says about samples, `[n]` each.
-struct Density {
-    log_prior: NodeId,
-    log_prob: NodeId,
+pub(super) struct Density {
+    pub(super) log_prior: NodeId,
+    pub(super) log_prob: NodeId,
     /// Of images.
-    bits_per_dim: Option<NodeId>,
+    pub(super) bits_per_dim: Option<NodeId>,
     /// The density's part of the loss.
-    loss: NodeId,
+    pub(super) loss: NodeId,
 }
 
 impl Build<'_> {
@@ -248,7 +252,7 @@ impl Build<'_> {
         self.g.input("x", shape)
     }
 
-    fn head(&mut self, scales: usize) -> Head {
+    pub(super) fn head(&mut self, scales: usize) -> Head {
         let kind = self.model.config.model.kind;
         let scales = (0..scales).map(|number| {
             let (convolution, norm) = layout::head_names(kind, number);
@@ -266,7 +270,7 @@ impl Build<'_> {
     }
 
     /// Makes the statistics of each scale's batch normalisation its next ones.
-    fn update_statistics(&mut self, statistics: &[[NodeId; 2]]) {
+    pub(super) fn update_statistics(&mut self, statistics: &[[NodeId; 2]]) {
         for (number, &[mean, variance]) in statistics.iter().enumerate() {
             let (_, norm) = layout::head_names(self.model.config.model.kind, number);
             let seen = self.param(&format!("{norm}.num_batches_tracked"));
@@ -294,7 +298,7 @@ impl Build<'_> {
         prior::log_density(&mut self.g, z, gaussian)
     }
 
-    fn density(&mut self, z: NodeId, log_det: NodeId) -> Density {
+    pub(super) fn density(&mut self, z: NodeId, log_det: NodeId) -> Density {
         let log_prior = self.log_prior(z);
         let log_prob = self.g.add(log_prior, log_det);
         let config = &self.model.config;
@@ -312,7 +316,7 @@ impl Build<'_> {
         Density { log_prior, log_prob, bits_per_dim, loss }
     }
 
-    fn mean_output(&mut self, name: &str, node: NodeId) {
+    pub(super) fn mean_output(&mut self, name: &str, node: NodeId) {
         let mean = self.g.mean_all(node);
         self.g.output(name, mean);
     }

@@ -165,6 +165,9 @@ fn sources(draw: &mut Draw, all: &mut Vec<Sample>) {
             for word in &mut key.data_mut()[..4] {
                 *word = b.draw.below(1 << 24) as f64;
             }
+            if let Some(rows) = key.data_mut().get_mut(4) {
+                *rows = b.draw.below(1000) as f64;
+            }
             let key = b.fixed(key);
             let x = b.moderate([length]);
             let noise = b.graph.random(distribution, key, [length]);

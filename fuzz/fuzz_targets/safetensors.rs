@@ -1,0 +1,10 @@
+//! Bytes from outside, read as `safetensors`: see `targets.rs`.
+
+#![no_main]
+
+#[path = "../targets.rs"]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    (targets::named("safetensors").run)(bytes);
+});

@@ -1,0 +1,275 @@
+//! Several adapters train as one: the same numbers up to rounding, whoever comes, goes or is short of memory.
+
+mod common;
+
+use std::time::Duration;
+
+use iresnet::config::{Config, Estimator, Kind, OptimizerName, PowerUpdate};
+use iresnet::gpu::{Adapter, Tuning, block_on};
+use iresnet::network::PARAMS;
+use iresnet::nn::Model;
+use iresnet::parallel::{Patience, Replicas};
+use iresnet::random::{Distribution, Key};
+use iresnet::train::{GRADS, StepReport, Trainer};
+
+/// Relative error (Euclidean norms) of gradients, and of parameters and losses after ten steps.
+const TOLERANCE: f64 = 1e-5;
+const STEPS: u64 = 10;
+const STEPS_PER_EPOCH: u64 = 100;
+const BATCH: usize = 24;
+
+fn config(kind: Kind) -> Config {
+    let mut config = Config::default();
+    config.model.kind = kind;
+    // Small: most of the time goes into compiling kernels, on each adapter for each shape.
+    config.model.input = vec![2, 4, 4];
+    config.model.blocks = vec![1];
+    config.model.strides = vec![1];
+    config.model.channels = vec![4];
+    config.model.injective_padding = if kind == Kind::Classifier { 2 } else { 0 };
+    config.model.classes = 3;
+    config.log_det.terms = 2;
+    config.data.batch = BATCH;
+    // Adam's first steps have the size of the rate whatever the gradient's: a gradient of rounding alone would show.
+    config.optimizer.name = OptimizerName::Sgd;
+    config.optimizer.lr = 0.01;
+    config.optimizer.clip = 1.0;
+    config.optimizer.ema = 0.9;
+    config
+}
+
+/// Samples with labels for a step.
+fn batch(config: &Config, step: u64) -> (Vec<f32>, Vec<u32>) {
+    let len = config.data.batch * config.model.input.iter().product::<usize>();
+    let key = Key::new(11, step as u32, 5);
+    let labels = (0..config.data.batch as u32).map(|sample| (sample + step as u32) % 3).collect();
+    ((0..len as u32).map(|index| Distribution::Normal.draw(key, index) as f32).collect(), labels)
+}
+
+fn replicas(adapters: &[Adapter], config: &Config, pieces: usize) -> Replicas {
+    let patience = Patience { retry: Duration::ZERO, ..Patience::default() };
+    let mut replicas =
+        Replicas::new(adapters, config, STEPS_PER_EPOCH, Tuning::first(), None, pieces, patience).unwrap();
+    replicas.initialize(&batch(config, 1000).0).unwrap();
+    for (gpu, _) in replicas.shares() {
+        println!("on {}", gpu.info());
+    }
+    replicas
+}
+
+fn relative(ours: &[f32], theirs: &[f32]) -> f64 {
+    assert_eq!(ours.len(), theirs.len());
+    let square = |sum: f64, x: f64| sum + x * x;
+    let difference = ours.iter().zip(theirs).map(|(a, b)| f64::from(a - b)).fold(0.0, square).sqrt();
+    difference / theirs.iter().map(|&x| f64::from(x)).fold(0.0, square).sqrt()
+}
+
+/// What one adapter alone makes of the steps: gradients of the first, reports, parameters in the end.
+struct Alone {
+    gradients: Vec<f32>,
+    reports: Vec<StepReport>,
+    params: Vec<f32>,
+}
+
+fn alone(config: &Config) -> Alone {
+    let gpu = common::open(&common::adapters()[0]);
+    block_on(async {
+        let mut trainer = Trainer::new(&gpu, config, STEPS_PER_EPOCH, Tuning::first(), None).await.unwrap();
+        trainer.initialize(&batch(config, 1000).0).await.unwrap();
+        let (mut gradients, mut reports) = (Vec::new(), Vec::new());
+        for step in 0..STEPS {
+            let (x, labels) = batch(config, step);
+            trainer.step(&x, &labels);
+            if step == 0 {
+                gradients = trainer.network().memory().read(GRADS).await.unwrap();
+            }
+            reports.extend(trainer.report(true).await.unwrap());
+        }
+        let params = trainer.network().memory().read(PARAMS).await.unwrap();
+        Alone { gradients, reports, params }
+    })
+}
+
+#[track_caller]
+fn assert_same(replicas: &Replicas, reports: &[StepReport], alone: &Alone) {
+    assert_eq!(reports.len(), alone.reports.len(), "no step is lost");
+    for (ours, theirs) in reports.iter().zip(&alone.reports) {
+        let error = f64::from((ours.loss - theirs.loss).abs()) / f64::from(theirs.loss.abs());
+        assert!(error <= TOLERANCE, "step {}: loss {} instead of {}", ours.step, ours.loss, theirs.loss);
+        assert_eq!((ours.step, ours.learning_rate), (theirs.step, theirs.learning_rate));
+        assert_eq!(ours.accuracy, theirs.accuracy, "step {}", ours.step);
+        assert_eq!(ours.bits_per_dim.is_some(), theirs.bits_per_dim.is_some());
+    }
+    let error = relative(&replicas.mirror().params, &alone.params);
+    assert!(error <= TOLERANCE, "parameters after {STEPS} steps: relative error {error:e}");
+}
+
+/// Ten steps, with `meanwhile` before each.
+fn ten_steps(replicas: &mut Replicas, config: &Config, meanwhile: impl Fn(u64, &Replicas)) -> Vec<StepReport> {
+    (0..STEPS)
+        .map(|step| {
+            let (x, labels) = batch(config, step);
+            meanwhile(step, replicas);
+            replicas.step(&x, &labels).unwrap()
+        })
+        .collect()
+}
+
+fn assert_as_one(config: &Config, pieces: usize) {
+    let alone = alone(config);
+    let mut replicas = replicas(common::adapters(), config, pieces);
+    assert_eq!(replicas.shares().iter().map(|(_, share)| share).sum::<usize>(), BATCH);
+    let (x, labels) = batch(config, 0);
+    let mut reports = vec![replicas.step(&x, &labels).unwrap()];
+    let gradients = block_on(replicas.lead().network().memory().read(GRADS)).unwrap();
+    let error = relative(&gradients, &alone.gradients);
+    println!("gradients: relative error {error:e}");
+    assert!(error <= TOLERANCE, "gradients: relative error {error:e}");
+    for step in 1..STEPS {
+        let (x, labels) = batch(config, step);
+        reports.push(replicas.step(&x, &labels).unwrap());
+    }
+    assert_same(&replicas, &reports, &alone);
+}
+
+#[test]
+fn a_classifier_on_all_adapters_is_one_on_one() {
+    assert_as_one(&config(Kind::Classifier), 1);
+}
+
+#[test]
+fn a_density_on_all_adapters_is_one_on_one() {
+    let mut config = config(Kind::Density);
+    config.log_det.estimator = Estimator::Unbiased;
+    config.log_det.gradient = iresnet::config::Gradient::Neumann;
+    config.model.power_update = PowerUpdate::After;
+    assert_as_one(&config, 1);
+}
+
+#[test]
+fn a_hybrid_in_pieces_on_all_adapters_is_one_on_one() {
+    assert_as_one(&config(Kind::Hybrid), 3);
+}
+
+#[test]
+fn a_batch_in_pieces_on_one_adapter_is_a_whole_one() {
+    for kind in [Kind::Classifier, Kind::Density] {
+        let config = config(kind);
+        let alone = alone(&config);
+        let mut replicas = replicas(&common::adapters()[..1], &config, 4);
+        let reports = ten_steps(&mut replicas, &config, |_, _| ());
+        assert_same(&replicas, &reports, &alone);
+    }
+}
+
+/// Destroys device `number` while step 4 is under way: first right before it, then at moments within.
+fn lose(number: usize) {
+    let config = config(Kind::Classifier);
+    let alone = alone(&config);
+    let two = &[common::adapters()[0].clone(), common::adapters()[common::adapters().len() - 1].clone()];
+    for delay in [Duration::ZERO, Duration::from_millis(2), Duration::from_millis(10)] {
+        let mut replicas = replicas(two, &config, 1);
+        let reports = ten_steps(&mut replicas, &config, |step, replicas| {
+            if step == 4 {
+                let gpu = replicas.shares()[number].0.clone();
+                std::thread::spawn(move || {
+                    std::thread::sleep(delay);
+                    gpu.destroy();
+                });
+            }
+        });
+        assert_same(&replicas, &reports, &alone);
+        let notes = replicas.notes().join("\n");
+        assert!(notes.contains("is gone") && notes.contains("destroyed"), "{notes}");
+        assert!(notes.contains("is back"), "{notes}");
+        assert_eq!(replicas.shares().len(), 2, "{notes}");
+    }
+}
+
+#[test]
+fn the_lead_may_vanish_in_mid_step() {
+    lose(0);
+}
+
+#[test]
+fn another_may_vanish_in_mid_step() {
+    lose(1);
+}
+
+#[test]
+fn without_any_device_the_error_says_so() {
+    let config = config(Kind::Toy);
+    let config = Config { model: iresnet::config::ModelConfig { input: vec![2], ..config.model }, ..config };
+    let mut replicas = replicas(&common::adapters()[..1], &config, 1);
+    replicas.shares()[0].0.destroy();
+    let (x, labels) = batch(&config, 0);
+    let error = replicas.step(&x, &labels).unwrap_err();
+    assert!(error.exit_code() == 5 && error.to_string().contains("destroyed"), "{error}");
+}
+
+#[test]
+fn the_faster_adapter_gets_the_larger_share() {
+    let adapters = common::adapters();
+    let named = |part: &str| adapters.iter().find(|adapter| adapter.info().name.contains(part));
+    let (Some(slow), Some(fast)) = (named("SwiftShader"), named("llvmpipe")) else {
+        // Two equal adapters: neither may starve.
+        let mut replicas = replicas(&[adapters[0].clone(), adapters[0].clone()], &config(Kind::Classifier), 1);
+        ten_steps(&mut replicas, &config(Kind::Classifier), |_, _| ());
+        assert!(replicas.shares().iter().all(|(_, share)| *share > 0));
+        return;
+    };
+    let mut config = config(Kind::Classifier);
+    config.data.batch = 64;
+    config.model.input = vec![2, 16, 16];
+    config.model.channels = vec![32];
+    let mut replicas = replicas(&[slow.clone(), fast.clone()], &config, 1);
+    assert_eq!(replicas.shares().iter().map(|(_, share)| *share).collect::<Vec<_>>(), [32, 32]);
+    ten_steps(&mut replicas, &config, |_, _| ());
+    let shares = replicas.shares();
+    println!("{}", replicas.notes().join("\n"));
+    assert!(shares[1].1 > shares[0].1, "{} of {}, {} of {}", shares[0].1, slow.info(), shares[1].1, fast.info());
+}
+
+#[test]
+fn a_device_short_of_memory_computes_in_pieces() {
+    let Some(adapter) = common::adapters().iter().find(|adapter| adapter.info().backend == "vulkan") else {
+        assert_ne!(std::env::consts::OS, "linux", "on Linux there is Vulkan");
+        return;
+    };
+    let mut config = config(Kind::Classifier);
+    // Several wide blocks, so that activations are most of it.
+    config.model.input = vec![2, 16, 16];
+    config.model.blocks = vec![4];
+    config.model.channels = vec![16];
+    let alone = alone(&config);
+    let mut replicas = replicas(std::slice::from_ref(adapter), &config, 1);
+    // Room for everything but the activations of a whole batch.
+    let gpu = replicas.shares()[0].0.clone();
+    let activations = Model::new(&config).unwrap().shard_graph(BATCH, BATCH, iresnet::nn::Probes::Keys);
+    let program = iresnet::plan::compile("shard", &activations, &iresnet::network::limits(&gpu)).unwrap();
+    gpu.limit_memory(gpu.allocated_bytes().unwrap() + program.scratch_bytes() / 2);
+    let reports = ten_steps(&mut replicas, &config, |_, _| ());
+    assert_same(&replicas, &reports, &alone);
+    let notes = replicas.notes();
+    assert_eq!(notes.len(), 1, "said once: {notes:?}");
+    assert!(notes[0].contains("in pieces"), "{notes:?}");
+}
+
+#[test]
+fn an_evaluation_is_the_same_on_several() {
+    let config = config(Kind::Hybrid);
+    let evaluate = |adapters: &[Adapter]| {
+        let mut replicas = replicas(adapters, &config, 1);
+        let (x, labels) = batch(&config, 0);
+        replicas.step(&x, &labels).unwrap();
+        let batches = |n: usize| {
+            assert_eq!(n, BATCH);
+            (0..5).map(|number| batch(&config, 100 + number)).map(|(x, labels)| (x, labels, BATCH - 1))
+        };
+        replicas.evaluate(batches, 3).unwrap()
+    };
+    let (one, many) = (evaluate(&common::adapters()[..1]), evaluate(common::adapters()));
+    assert_eq!((one.samples, many.samples), (5 * (BATCH - 1), 5 * (BATCH - 1)));
+    assert!((one.loss - many.loss).abs() <= TOLERANCE * one.loss.abs(), "{} and {}", one.loss, many.loss);
+    assert_eq!(one.accuracy, many.accuracy);
+}
