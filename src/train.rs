@@ -61,6 +61,12 @@ impl StepReport {
         skipped: bool,
     ) -> Result<Self> {
         let loss = values["loss"];
+        let value = |name: &str| values.get(name).copied();
+        let inversion = value(reversible::RESIDUAL).zip(value(reversible::DRIFT)).map(|(a, b)| [a, b]);
+        // Where the forward pass is sound, a block that could not be inverted is why gradients are no numbers.
+        if let Some(inversion) = inversion.filter(|_| loss.is_finite() && (nonfinite == 0 || !skipped)) {
+            reversible::check(step, inversion)?;
+        }
         if !skipped && (nonfinite > 0 || !loss.is_finite()) {
             let what = match (loss.is_finite(), nonfinite) {
                 (false, 0 | 1) => format!("the loss became {loss} in step {step}"),
@@ -70,11 +76,6 @@ impl StepReport {
             return Err(Error::Diverged(format!(
                 "{what}; lower optimizer.lr or set optimizer.clip (for instance 1.0), and resume from the last checkpoint"
             )));
-        }
-        let value = |name: &str| values.get(name).copied();
-        let inversion = value(reversible::RESIDUAL).zip(value(reversible::DRIFT)).map(|(a, b)| [a, b]);
-        if let Some(inversion) = inversion.filter(|_| nonfinite == 0) {
-            reversible::check(step, inversion)?;
         }
         Ok(Self {
             step,
