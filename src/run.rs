@@ -1,4 +1,4 @@
-//! A training run: the loop around a [`Trainer`], and the folder it writes.
+//! A training run: the loop around a [`Trainer`](crate::train::Trainer), and the folder it writes.
 //!
 //! The folder holds `config.toml` (resolved), `metrics.jsonl`, `tuning.json` (the kernels chosen, so that a resumed run
 //! repeats them), `checkpoint.safetensors` (everything needed to go on), older checkpoints, `best.safetensors` (the best
