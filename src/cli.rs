@@ -28,7 +28,7 @@ pub mod import;
 pub mod inspect;
 pub mod interpolate;
 pub mod invert;
-mod model;
+pub(crate) mod model;
 pub mod output;
 mod panics;
 pub mod progress;

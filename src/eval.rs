@@ -9,7 +9,7 @@ mod rigorous;
 pub use exact::{ExactEvaluator, LIMIT};
 #[cfg(feature = "cli")]
 pub(crate) use inverter::NOT_INVERTIBLE;
-pub use inverter::{Inverted, Inverter};
+pub use inverter::{Inverted, Inverter, largest_difference};
 pub use plane::{PlaneDensity, cell_centres};
 pub use rigorous::{Demand, Estimate, Precision, bias_bound, estimate, lipschitz_constants, terms_for};
 
@@ -51,6 +51,14 @@ pub struct Summary {
     /// How good the estimate is, where that was asked for.
     #[serde(flatten)]
     pub precision: Option<Precision>,
+}
+
+/// Mean of independent values and its standard error; zeros of none.
+pub(crate) fn mean_and_error(values: &[f64]) -> [f64; 2] {
+    let count = values.len().max(1) as f64;
+    let mean = values.iter().sum::<f64>() / count;
+    let variance = values.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (count - 1.0).max(1.0);
+    [mean, (variance / count).sqrt()]
 }
 
 /// The evaluation graph of a network, bound for batches of one size.
@@ -155,12 +163,11 @@ impl Summary {
         let count = losses.len().max(1) as f64;
         let mean = |values: &[f64]| values.iter().sum::<f64>() / count;
         let column = |name: &str| columns.get(name).map(|values| mean(values));
-        let loss = mean(losses);
-        let variance = losses.iter().map(|x| (x - loss).powi(2)).sum::<f64>() / (count - 1.0).max(1.0);
+        let [loss, loss_standard_error] = mean_and_error(losses);
         Self {
             samples: losses.len(),
             loss,
-            loss_standard_error: (variance / count).sqrt(),
+            loss_standard_error,
             accuracy: column("correct"),
             cross_entropy: column("cross_entropy"),
             bits_per_dim: column("bits_per_dim"),
@@ -169,5 +176,14 @@ impl Summary {
             integral: None,
             precision: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_mean_has_an_error() {
+        let [mean, error] = super::mean_and_error(&[1.0, 2.0, 3.0]);
+        assert!((mean - 2.0).abs() < 1e-12 && (error - (1.0f64 / 3.0).sqrt()).abs() < 1e-12);
     }
 }

@@ -75,13 +75,18 @@ impl Training {
         let config = &self.config;
         let model = Model::new(config).ok()?;
         let samples = match config.data.limit {
-            0 => data::catalogue().into_iter().find(|entry| entry.name == config.data.name)?.images?[0],
+            0 => images(&config.data.name)?[0],
             limit => limit,
         };
         let series = if config.model.kind.has_density() { config.log_det.terms as f64 + 2.0 } else { 0.0 };
         let passes = 3.0 + series;
         Some(2.0 * passes * model.multiply_adds() as f64 * samples as f64 * config.train.epochs as f64)
     }
+}
+
+/// Numbers of training and of test images of the set called `name`, where that has an end.
+fn images(name: &str) -> Option<[usize; 2]> {
+    data::catalogue().into_iter().find(|entry| entry.name == name)?.images
 }
 
 /// What an experiment's function gives.
@@ -143,7 +148,7 @@ impl Experiment {
     ///
     /// # Errors
     /// Of data, adapter, device and files.
-    pub async fn perform(&self, scale: Scale, out: &Path, adapter: Option<String>) -> Result<Outcome> {
+    pub async fn perform(&'static self, scale: Scale, out: &Path, adapter: Option<String>) -> Result<Outcome> {
         let lab = Lab::open(self, scale, out, adapter).await?;
         let findings = match (self.run)(&lab).await {
             Ok(findings) => findings,

@@ -1,5 +1,8 @@
 //! Glow: its log-determinant is that of its Jacobian, its inverse gives back what went in, and it learns.
 
+#[path = "common/agreement.rs"]
+#[allow(dead_code, reason = "shared with the tests of architectures, which use more of it")]
+mod agreement;
 mod common;
 #[path = "common/compare.rs"]
 #[allow(dead_code, reason = "shared with the gradient tests, which use more of it")]
@@ -11,6 +14,7 @@ mod fixture;
 #[allow(dead_code, reason = "shared with the tests of memory, which use more of it")]
 mod small_model;
 
+use agreement::{assert_agree, assert_slope};
 use common::on_every_adapter;
 use fixture::Tensors;
 use iresnet::config::{Architecture, Config, Coupling, Kind, Memory, Permutation, Prior, Scales};
@@ -26,13 +30,8 @@ const SAME: f64 = 1e-11;
 const DIFFERENCES: f64 = 1e-6;
 /// Step of the differences.
 const STEP: f64 = 1e-5;
-/// Derivatives of the loss along directions, relative: the quotient is of fourth order, rounding is 1e-16 / STEP.
-const SLOPE: f64 = 1e-7;
 /// Relative error of losses, log-determinants and gradients in f32.
 const ON_A_DEVICE: f64 = 1e-4;
-/// A gradient so much smaller than the largest of the model is what is left of sums that cancel: it is compared as if it
-/// were this part of the largest.
-const NEGLIGIBLE: f64 = 1e-2;
 /// Largest error of an element after there and back in f32.
 const ROUND_TRIP: f64 = 1e-5;
 /// Samples in a batch: not a multiple of anything.
@@ -203,46 +202,9 @@ fn gradients_are_the_slopes_of_the_loss() {
     for (name, config) in cases() {
         let (model, values) = model(&config);
         let inputs = inputs(&model, &values, BATCH);
-        let gradients = fixture::run(&model.gradient_graph(BATCH, Probes::Keys), &inputs);
-        let loss = model.loss_graph(BATCH, Probes::Keys);
         for direction in 0..2 {
-            let along = |name: &str| normal(values.get(name).shape(), 70 + direction + name.len() as u32);
-            let trained: Vec<&str> =
-                model.params().iter().filter(|p| p.is_parameter()).map(|p| p.name.as_str()).collect();
-            let at = |step: f64| {
-                let mut moved = inputs.clone();
-                for &name in &trained {
-                    let direction = along(name);
-                    let data = values.get(name).data().iter().zip(direction.data()).map(|(x, d)| x + step * d);
-                    moved = moved.with(name, Array::new(values.get(name).shape(), data.collect()));
-                }
-                fixture::run(&loss, &moved).get("loss").data()[0]
-            };
-            let wanted = (8.0 * (at(STEP) - at(-STEP)) - (at(2.0 * STEP) - at(-2.0 * STEP))) / (12.0 * STEP);
-            let product = |name: &&str| -> f64 {
-                let direction = along(name);
-                let gradient = gradients.get(&format!("grad/{name}"));
-                gradient.data().iter().zip(direction.data()).map(|(a, b)| a * b).sum()
-            };
-            let found: f64 = trained.iter().map(product).sum();
-            assert!((found - wanted).abs() < SLOPE * (1.0 + wanted.abs()), "{name}: {found}, not {wanted}");
+            assert_slope(&name, &model, &inputs, BATCH, 70 + direction);
         }
-    }
-}
-
-fn norm(array: &Array) -> f64 {
-    array.data().iter().map(|x| x * x).sum::<f64>().sqrt()
-}
-
-#[track_caller]
-fn assert_agree(what: &str, found: &Tensors, wanted: &Tensors, tolerance: f64) {
-    let gradients = wanted.0.iter().filter(|(name, _)| name.starts_with("grad/"));
-    let largest = gradients.map(|(_, gradient)| norm(gradient)).fold(0.0, f64::max);
-    for (name, wanted) in &wanted.0 {
-        let difference: Vec<f64> = wanted.data().iter().zip(found.get(name).data()).map(|(a, b)| a - b).collect();
-        let floor = if name.starts_with("grad/") { NEGLIGIBLE * largest } else { 1e-30 };
-        let error = norm(&Array::new(wanted.shape(), difference)) / norm(wanted).max(floor);
-        assert!(error <= tolerance, "{what}: {name} is off by {error:.1e} of {:.3e}", norm(wanted));
     }
 }
 

@@ -1,6 +1,9 @@
 //! What training keeps in memory: `train.memory` changes it, and neither losses nor gradients; plans say how much it is,
 //! and devices hold no more.
 
+#[path = "common/agreement.rs"]
+#[allow(dead_code, reason = "shared with the tests of architectures, which use more of it")]
+mod agreement;
 mod common;
 #[path = "common/compare.rs"]
 #[allow(dead_code, reason = "shared with the gradient tests, which use more of it")]
@@ -11,6 +14,7 @@ mod fixture;
 #[path = "common/small_model.rs"]
 mod small_model;
 
+use agreement::norm;
 use common::on_every_adapter;
 use fixture::Tensors;
 use iresnet::autodiff::Recovery;
@@ -31,9 +35,6 @@ const SAME: f64 = 1e-12;
 const RECOVERED: f64 = 2e-5;
 /// Relative error on a device: what gradients have anyway in f32 (see `method_gpu.rs`), with recovered inputs.
 const ON_A_DEVICE: f64 = 1e-4;
-/// A gradient so much smaller than the largest of the model is what is left of sums that cancel: it is compared as if it
-/// were this part of the largest.
-const NEGLIGIBLE: f64 = 1e-2;
 /// How far what devices really hold may be from what plans say.
 const PLANNED: f64 = 0.05;
 /// Samples in a batch: not a multiple of anything.
@@ -47,22 +48,12 @@ fn with_memory(config: &Config, memory: Memory) -> Model {
     Model::new(&config).unwrap()
 }
 
-fn norm(array: &Array) -> f64 {
-    array.data().iter().map(|x| x * x).sum::<f64>().sqrt()
-}
-
-/// Asserts that every output of `wanted` is among `found`, gradients compared with the largest of them.
+/// Asserts that every output of `wanted` is among `found`, and that its gradients are not zero.
 #[track_caller]
 fn assert_agree(what: &str, found: &Tensors, wanted: &Tensors, tolerance: f64) {
     let gradients = wanted.0.iter().filter(|(name, _)| name.starts_with("grad/"));
-    let largest = gradients.clone().map(|(_, gradient)| norm(gradient)).fold(0.0, f64::max);
     assert!(gradients.filter(|(_, gradient)| norm(gradient) > 0.0).count() >= 10, "{what}: gradients are zero");
-    for (name, wanted) in &wanted.0 {
-        let difference: Vec<f64> = wanted.data().iter().zip(found.get(name).data()).map(|(a, b)| a - b).collect();
-        let floor = if name.starts_with("grad/") { NEGLIGIBLE * largest } else { 1e-30 };
-        let error = norm(&Array::new(wanted.shape(), difference)) / norm(wanted).max(floor);
-        assert!(error <= tolerance, "{what}: {name} is off by {error:.1e} of {:.3e}", norm(wanted));
-    }
+    agreement::assert_agree(what, found, wanted, tolerance);
 }
 
 /// Models of each kind, one that begins with a squeeze, without ActNorm, whose channels are sorted, and densities whose

@@ -1,5 +1,8 @@
 //! The method on every adapter: loss and gradients as the interpreter has them, log-determinants, inverses.
 
+#[path = "common/agreement.rs"]
+#[allow(dead_code, reason = "shared with the tests of architectures, which use more of it")]
+mod agreement;
 mod common;
 #[path = "common/compare.rs"]
 #[allow(dead_code, reason = "shared with the gradient tests, which use more of it")]
@@ -11,19 +14,16 @@ mod fixture;
 #[allow(dead_code, reason = "shared with the tests of memory, which use more of it")]
 mod small_model;
 
+use agreement::{assert_agree, norm};
 use common::on_every_adapter;
 use fixture::Tensors;
 use iresnet::config::{Config, Estimator, Kind};
-use iresnet::interpret::Array;
 use iresnet::nn::{Evaluation, LogDet, Model, Probes, Stop};
 use iresnet::random::Distribution;
 use small_model::{inputs, interpreted, on};
 
 /// Relative error of losses and gradients: f32 keeps seven digits, a gradient through a power series loses up to three.
 const TOLERANCE: f64 = 1e-4;
-/// A gradient so much smaller than the largest of the model is what is left of sums that cancel: it is compared as if it
-/// were this part of the largest.
-const NEGLIGIBLE: f64 = 1e-2;
 /// Largest error of an element after there and back: numbers of about one, rounded at each of some hundred operations.
 const ROUND_TRIP: f64 = 1e-5;
 /// Samples in a batch: not a multiple of anything.
@@ -55,23 +55,6 @@ fn model(kind: Kind) -> (Model, Tensors) {
     (model, values)
 }
 
-fn norm(array: &Array) -> f64 {
-    array.data().iter().map(|x| x * x).sum::<f64>().sqrt()
-}
-
-#[track_caller]
-fn assert_agree(what: &str, found: &Tensors, wanted: &Tensors) {
-    let gradients = wanted.0.iter().filter(|(name, _)| name.starts_with("grad/"));
-    let largest = gradients.map(|(_, gradient)| norm(gradient)).fold(0.0, f64::max);
-    for (name, wanted) in &wanted.0 {
-        let found = found.get(name);
-        let difference: Vec<f64> = wanted.data().iter().zip(found.data()).map(|(a, b)| a - b).collect();
-        let floor = if name.starts_with("grad/") { NEGLIGIBLE * largest } else { 1e-30 };
-        let error = norm(&Array::new(wanted.shape(), difference)) / norm(wanted).max(floor);
-        assert!(error <= TOLERANCE, "{what}: {name} is off by {error:.1e} of {:.3e}", norm(wanted));
-    }
-}
-
 #[test]
 fn losses_and_gradients_are_those_of_the_interpreter() {
     let cases = [Kind::Classifier, Kind::Density, Kind::Toy, Kind::Hybrid].map(|kind| {
@@ -85,7 +68,7 @@ fn losses_and_gradients_are_those_of_the_interpreter() {
     });
     on_every_adapter(|gpu| {
         for (kind, graph, inputs, wanted) in &cases {
-            assert_agree(&format!("{kind:?} on {}", gpu.info()), &on(gpu, graph, inputs), wanted);
+            assert_agree(&format!("{kind:?} on {}", gpu.info()), &on(gpu, graph, inputs), wanted, TOLERANCE);
         }
     });
 }
@@ -132,7 +115,7 @@ fn log_determinants_by_series_and_exactly() {
     });
     on_every_adapter(|gpu| {
         for (name, graph, inputs, wanted) in &cases {
-            assert_agree(&format!("{name} on {}", gpu.info()), &on(gpu, graph, inputs), wanted);
+            assert_agree(&format!("{name} on {}", gpu.info()), &on(gpu, graph, inputs), wanted, TOLERANCE);
         }
     });
 }

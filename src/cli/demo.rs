@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::data::source::Source;
 use crate::data::{Split, toy};
 use crate::error::{Error, Result};
-use crate::eval::{Evaluator, Inverter, PlaneDensity};
+use crate::eval::{Evaluator, Inverter, PlaneDensity, largest_difference};
 use crate::gpu::block_on;
 use crate::network::Network;
 use crate::nn::{Solver, Stop};
@@ -238,15 +238,12 @@ impl Demo<'_> {
             for count in ITERATIONS {
                 let inverter = Inverter::new(&mut part.network, IMAGES, Stop::after(count)).await?;
                 let back = inverter.invert(&z).await?;
-                let errors: Vec<f64> = x
-                    .chunks_exact(c * h * w)
-                    .zip(back.x.chunks_exact(c * h * w))
-                    .map(|(a, b)| a.iter().zip(b).map(|(a, b)| f64::from((a - b).abs())).fold(0.0, worst))
-                    .collect();
+                let pairs = x.chunks_exact(c * h * w).zip(back.x.chunks_exact(c * h * w));
+                let errors: Vec<f64> = pairs.map(|(a, b)| f64::from(largest_difference(a, b))).collect();
                 let captions = errors.iter().map(|&error| brief(error)).collect();
                 let label = format!("{count} iteration{}", if count == 1 { "" } else { "s" });
                 grid = grid.captioned_row(label, pictures(&back.x), captions);
-                points.push((f64::from(count), errors.into_iter().fold(0.0, worst)));
+                points.push((f64::from(count), errors.into_iter().fold(0.0, f64::max)));
             }
             columns.push(points.iter().map(|&(_, error)| error).collect());
             let last = points.last().map_or(f64::NAN, |&(_, error)| error);
@@ -315,11 +312,6 @@ impl Demo<'_> {
             )
             .image(file, image, caption, caption))
     }
-}
-
-/// The larger of two errors, where one that is not a number counts as infinite.
-fn worst(a: f64, b: f64) -> f64 {
-    if b.is_nan() { f64::INFINITY } else { a.max(b) }
 }
 
 /// The index of the first sample of each class, then of the second, until there are `count`.

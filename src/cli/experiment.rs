@@ -15,7 +15,7 @@ const EXAMPLES: &str = "\
 Examples:
   iresnet experiment list                          what there is, what it shows and costs
   iresnet experiment dynamics-1d                   everything goes to runs/experiments/dynamics-1d-quick
-  iresnet experiment inversion --scale paper --adapter all
+  iresnet experiment inversion --scale paper --adapter vulkan:0
   iresnet experiment all                           one after the other; what is done already is not done again
   iresnet experiment results --output docs/results.md
 
@@ -127,8 +127,7 @@ fn list(args: &Args) -> Result<()> {
     let operations = |count: f64| if count > 0.0 { format!("{count:.1e}") } else { "–".into() };
     for line in &lines {
         let data = if line.data.is_empty() { "built in".into() } else { line.data.join(", ") };
-        let counts = [operations(line.operations), operations(line.paper_operations)];
-        let [here, paper] = counts;
+        let (here, paper) = (operations(line.operations), operations(line.paper_operations));
         table.row([line.name.into(), line.paper.into(), line.trainings.to_string(), here, paper, data]);
     }
     output::print(&table.to_string());

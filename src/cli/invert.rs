@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::images::{self, Form};
 use super::{Outcome, model, output, solver};
 use crate::error::Result;
-use crate::eval::{Evaluator, Inverted, Inverter};
+use crate::eval::{Evaluator, Inverted, Inverter, largest_difference};
 use crate::gpu::block_on;
 use crate::network::Network;
 use crate::report::{ImageGrid, brief};
@@ -162,13 +162,13 @@ fn lines<'a>(names: &'a [String], x: &[f32], inverted: &Inverted) -> Vec<Line<'a
     let width = x.len() / names.len();
     let samples = x.chunks_exact(width).zip(inverted.x.chunks_exact(width)).enumerate();
     let line = |(sample, (x, back)): (usize, (&[f32], &[f32]))| {
-        let differences = || x.iter().zip(back).map(|(a, b)| (a - b).abs());
+        let squares = x.iter().zip(back).map(|(a, b)| f64::from(a - b).powi(2));
         let bound = inverted.error_bound[sample];
         Line {
             name: &names[sample],
-            error: differences().map(|by| f64::from(by).powi(2)).sum::<f64>().sqrt(),
+            error: squares.sum::<f64>().sqrt(),
             error_bound: bound.is_finite().then_some(bound),
-            largest_error: differences().fold(0.0, |largest, by| if by.is_nan() { by } else { largest.max(by) }),
+            largest_error: largest_difference(x, back),
             iterations: inverted.iterations[sample],
             residual: inverted.residual[sample],
             converged: inverted.converged[sample],

@@ -46,7 +46,7 @@ pub(super) fn require_invertible(path: &Path, checkpoint: &Checkpoint) -> Result
 }
 
 /// Puts a model file's contents on a device.
-pub(super) fn place(gpu: &Gpu, checkpoint: Checkpoint) -> Result<(Network, Config)> {
+pub(crate) fn place(gpu: &Gpu, checkpoint: Checkpoint) -> Result<(Network, Config)> {
     let model = Model::new(&checkpoint.config)?;
     let tuning = Tuning::usual();
     Ok((Network::new(gpu, model, &checkpoint.tensors, tuning)?, checkpoint.config))

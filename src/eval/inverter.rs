@@ -39,7 +39,7 @@ impl Inverted {
 
     /// The largest last change of any sample; infinite where one is not a number.
     pub fn largest_residual(&self) -> f32 {
-        self.residual.iter().fold(0.0, |largest, &x| if x.is_nan() { f32::INFINITY } else { largest.max(x) })
+        largest(self.residual.iter().copied())
     }
 
     /// Adds the first `count` samples of `more`.
@@ -51,6 +51,16 @@ impl Inverted {
         self.converged.extend_from_slice(&more.converged[..count]);
         self.error_bound.extend_from_slice(&more.error_bound[..count.min(more.error_bound.len())]);
     }
+}
+
+/// The largest difference of two samples' elements; infinite where one is not a number.
+pub fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
+    largest(a.iter().zip(b).map(|(a, b)| (a - b).abs()))
+}
+
+/// The largest of sizes; infinite where one is not a number.
+fn largest(sizes: impl Iterator<Item = f32>) -> f32 {
+    sizes.fold(0.0, |largest, size| if size.is_nan() { f32::INFINITY } else { largest.max(size) })
 }
 
 /// The inverse of a network, bound for batches of one size: from latent numbers, or from noise of its own.

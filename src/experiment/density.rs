@@ -4,13 +4,13 @@ use serde::{Deserialize, Serialize};
 
 use super::findings::{Cell, Claim, Findings, Sheet};
 use super::{Experiment, Lab, Scale, Step, Trained, Training};
+use crate::cli::images::Form;
 use crate::config::Config;
 use crate::data::Split;
 use crate::data::source::Source;
 use crate::error::Result;
 use crate::eval::{Demand, Inverter, Summary, estimate};
 use crate::nn::{Solver, Stop};
-use crate::picture::Picture;
 use crate::report::{Section, grid};
 
 pub(super) const EXPERIMENT: Experiment = Experiment {
@@ -95,9 +95,7 @@ async fn run(lab: &Lab) -> Step<Findings> {
             (found.samples as f64).into(),
             (trained.seconds() / 60.0).into(),
         ]);
-        let &[c, h, w] = config.model.input.as_slice() else { unreachable!("the presets are of images") };
-        let pictures: Vec<Picture> =
-            found.drawn.chunks_exact(c * h * w).map(|image| Picture::new([c, h, w], image.to_vec())).collect();
+        let pictures = Form::of(&config, &trained.folder)?.pictures(&found.drawn);
         let file = format!("samples-{name}.png");
         let caption = format!("Samples of {name}, temperature 1.");
         let section = Section::new(format!("Samples: {name}")).image(

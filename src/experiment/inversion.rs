@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::data::Split;
 use crate::data::source::Source;
 use crate::error::Result;
-use crate::eval::{Evaluator, Inverter};
+use crate::eval::{Evaluator, Inverter, largest_difference};
 use crate::nn::{Solver, Stop};
 use crate::report::{Axis, Chart, ImageGrid, Section, Series, brief};
 
@@ -161,9 +161,7 @@ fn finite(error: f64) -> Cell {
 /// The largest error of a pixel in each of `count` images.
 fn errors_of(x: &[f32], back: &[f32], count: usize) -> Vec<f64> {
     let len = x.len() / count;
-    let worst = |largest: f64, error: f64| if error.is_nan() { f64::INFINITY } else { largest.max(error) };
-    let image = |(a, b): (&[f32], &[f32])| a.iter().zip(b).map(|(a, b)| f64::from((a - b).abs())).fold(0.0, worst);
-    x.chunks_exact(len).zip(back.chunks_exact(len)).map(image).collect()
+    x.chunks_exact(len).zip(back.chunks_exact(len)).map(|(a, b)| f64::from(largest_difference(a, b))).collect()
 }
 
 async fn measure(trained: &mut Trained) -> Step<Measured> {

@@ -10,12 +10,11 @@ use serde::{Deserialize, Serialize};
 use super::findings::{Claim, Figure, Sheet};
 use super::{Experiment, Findings, Scale};
 use crate::checkpoint::Checkpoint;
-use crate::cli::{Outcome, doctor, output, signal};
+use crate::cli::{Outcome, doctor, model, output, signal};
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, Tuning};
+use crate::gpu::Gpu;
 use crate::network::Network;
-use crate::nn::Model;
 use crate::report::{Metrics, Report, Section, write_file};
 use crate::run::{self, Options};
 
@@ -108,12 +107,11 @@ pub const RESULTS: &str = "results.json";
 
 impl Lab {
     pub(super) async fn open(
-        experiment: &Experiment,
+        experiment: &'static Experiment,
         scale: Scale,
         out: &Path,
         adapter: Option<String>,
     ) -> Result<Self> {
-        let experiment = Experiment::find(experiment.name).expect("it is of the catalogue");
         fs::create_dir_all(out).map_err(|source| Error::Io { path: out.into(), source })?;
         let before = fs::read(out.join(SECONDS)).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
         signal::listen();
@@ -166,11 +164,9 @@ impl Lab {
         if outcome != Outcome::Done {
             return Err(Halt::Interrupted(outcome));
         }
-        let checkpoint = Checkpoint::load(&folder.join(run::MODEL))?;
-        let model = Model::new(&checkpoint.config)?;
-        let network = Network::new(&self.gpu, model, &checkpoint.tensors, Tuning::usual())?;
+        let (network, config) = model::place(&self.gpu, Checkpoint::load(&folder.join(run::MODEL))?)?;
         let metrics = Metrics::read(&folder.join("metrics.jsonl"))?;
-        Ok(Trained { folder, config: checkpoint.config, network, metrics })
+        Ok(Trained { folder, config, network, metrics })
     }
 
     /// The result of `measure`, or of an earlier attempt to measure the same: `key` names it, `of` is all that it depends

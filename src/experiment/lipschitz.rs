@@ -1,7 +1,7 @@
 //! Table 2: what the constraint costs a classifier.
 
 use super::findings::{Cell, Claim, Findings, Sheet};
-use super::{Experiment, Lab, Scale, Step, Training};
+use super::{Experiment, Lab, Scale, Step, Training, images};
 use crate::config::{Architecture, Config};
 use crate::error::Result;
 use crate::report::{Axis, Chart, Series};
@@ -99,13 +99,13 @@ async fn run(lab: &Lab) -> Step<Findings> {
     let trainings = lab.trainings()?;
     for Set { name: set, paper, resnet, .. } in SETS {
         let mut errors = Vec::new();
+        let samples = images(set);
         let constrained = COEFFICIENTS.into_iter().zip(paper).map(|(c, paper)| (label(c), Some(paper)));
         for (label, paper) in constrained.chain([(BATCH_NORM.into(), None), (RESNET.into(), resnet)]) {
             let name = format!("{set}-{label}");
             let Some(training) = trainings.iter().find(|training| training.name == name) else { continue };
             let trained = lab.train(&name, &training.config).await?;
             let error = 1.0 - trained.test("accuracy");
-            let samples = crate::data::catalogue().into_iter().find(|entry| entry.name == set).and_then(|e| e.images);
             let uncertain = samples.map(|[_, test]| 100.0 * (error * (1.0 - error) / test as f64).sqrt());
             errors.push((100.0 * error, uncertain.unwrap_or(0.0)));
             sheet.push([

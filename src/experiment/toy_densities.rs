@@ -9,7 +9,7 @@ use crate::data::Split;
 use crate::data::source::Source;
 use crate::data::toy::{self, Toy};
 use crate::error::Result;
-use crate::eval::{Evaluator, PlaneDensity};
+use crate::eval::{Evaluator, PlaneDensity, mean_and_error};
 use crate::nn::LogDet;
 use crate::report::density::EXTENT;
 use crate::report::{DensityPanels, Section};
@@ -82,7 +82,7 @@ async fn run(lab: &Lab) -> Step<Findings> {
         let [iresnet, glow]: [Learned; 2] = learned.try_into().unwrap_or_else(|_| unreachable!("two of each"));
         sizes = [iresnet.parameters, glow.parameters];
         let differences: Vec<f64> = iresnet.each.iter().zip(&glow.each).map(|(a, b)| a - b).collect();
-        let [difference, error] = mean(&differences);
+        let [difference, error] = mean_and_error(&differences);
         if difference < -CHANCE * error {
             behind.push(set.clone());
         }
@@ -125,14 +125,6 @@ async fn run(lab: &Lab) -> Step<Findings> {
     Ok(findings)
 }
 
-/// Mean and its standard error.
-fn mean(values: &[f64]) -> [f64; 2] {
-    let count = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / count;
-    let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (count - 1.0);
-    [mean, (variance / count).sqrt()]
-}
-
 async fn examine(trained: &mut Trained) -> Step<Learned> {
     let model = trained.network.model();
     let parameters = model.params().iter().filter(|param| param.is_parameter()).map(|param| param.shape.len()).sum();
@@ -142,14 +134,5 @@ async fn examine(trained: &mut Trained) -> Step<Learned> {
     let each = columns.get("log_prob").cloned().unwrap_or_default();
     let density = PlaneDensity::of(&mut trained.network, EXTENT, SIDE).await?;
     let integral = density.integral();
-    Ok(Learned { parameters, log_likelihood: mean(&each), each, integral, map: density.values })
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn a_mean_has_an_error() {
-        let [mean, error] = super::mean(&[1.0, 2.0, 3.0]);
-        assert!((mean - 2.0).abs() < 1e-12 && (error - (1.0f64 / 3.0).sqrt()).abs() < 1e-12);
-    }
+    Ok(Learned { parameters, log_likelihood: mean_and_error(&each), each, integral, map: density.values })
 }

@@ -15,8 +15,7 @@ pub async fn complete(options: Options) -> Result<Outcome> {
     if Checkpoint::load(&options.out.join(MODEL)).is_ok_and(is_this) {
         return Ok(Outcome::Done);
     }
-    let begun = options.out.join(checkpoints::NEWEST);
-    let resume = Checkpoint::load(&begun).is_ok_and(is_this);
+    let resume = checkpoints::newest(&options.out).is_ok_and(|(_, checkpoint, _)| is_this(checkpoint));
     if !resume {
         // Of another configuration: its files would be in the way of the new run's.
         checkpoints::clear(&options.out)?;
