@@ -31,6 +31,7 @@ pub mod invert;
 pub(crate) mod model;
 pub mod output;
 mod panics;
+mod peers;
 pub mod progress;
 pub mod sample;
 pub mod signal;
@@ -75,7 +76,7 @@ Exit codes:
     5  the device was lost, or its memory did not suffice, after retries
     6  training diverged
     7  the model file is damaged or of another kind
-    8  another machine of the run was lost
+    8  another process of the run was lost
     9  verification failed
   130  interrupted (Ctrl-C), state saved
   143  asked to terminate (SIGTERM), state saved

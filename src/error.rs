@@ -37,6 +37,9 @@ pub enum Error {
         /// What is wrong with it and what to do.
         problem: String,
     },
+    /// Another process of the run is gone, or keeps the others waiting too long.
+    #[error("{0}")]
+    PeerLost(String),
     /// A promise of the method does not hold (certificate, round trip, hash).
     #[error("{0}")]
     Verification(String),
@@ -60,6 +63,7 @@ impl Error {
             Self::Gpu(_) | Self::OutOfMemory(_) => 5,
             Self::Diverged(_) => 6,
             Self::Model { .. } => 7,
+            Self::PeerLost(_) => 8,
             Self::Verification(_) => 9,
         }
     }

@@ -11,7 +11,7 @@ pub use exact::{ExactEvaluator, LIMIT};
 pub(crate) use inverter::NOT_INVERTIBLE;
 pub use inverter::{Inverted, Inverter, largest_difference};
 pub use plane::{PlaneDensity, cell_centres};
-pub use rigorous::{Demand, Estimate, Precision, bias_bound, estimate, lipschitz_constants, terms_for};
+pub use rigorous::{Demand, Estimate, Estimator, Precision, bias_bound, estimate, lipschitz_constants, terms_for};
 
 use std::collections::BTreeMap;
 
@@ -93,6 +93,11 @@ impl Evaluator {
         self.task.has(name)
     }
 
+    /// The results of single samples that [`columns`](Self::columns) gives.
+    pub fn columns_given(&self) -> Vec<&'static str> {
+        COLUMNS.into_iter().filter(|name| self.gives(name)).collect()
+    }
+
     /// Runs one batch; results are then read by name. `draw` tells batches apart where probes are drawn.
     #[track_caller]
     pub fn run(&self, x: &[f32], labels: &[u32], seed: u64, draw: u32) {
@@ -129,7 +134,7 @@ impl Evaluator {
         let mut columns = Columns::new();
         for (draw, (x, labels, real)) in (first_draw..).zip(batches) {
             self.run(&x, &labels, seed, draw);
-            for name in COLUMNS.into_iter().filter(|name| self.task.has(name)) {
+            for name in self.columns_given() {
                 let values = self.read(name).await?;
                 columns.entry(name).or_default().extend(values[..real].iter().map(|&one| f64::from(one)));
             }

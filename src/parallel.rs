@@ -23,17 +23,32 @@
 //! accumulation*, by the same rules. With a head that takes a second forward pass, as only the activations which the head
 //! looks at are kept in between.
 //!
+//! Other processes, on this machine or another, sum with this one ([`Peers`]): each computes its [rows] of every batch, and a
+//! step is the same with "every device" read as every device of every process, and "the lead" as that of rank 0. Four things
+//! are exchanged, in this order: activations for the head, its verdict, sums of gradients, and what the update made. A device
+//! that fails is its own process's matter: what was exchanged already stays as it is, and the rest is done again.
+//!
 //! # Deliberately not done
 //! No exchange of gradients while the backward pass still runs: parameters of invertible networks are small beside their
 //! activations, and reading them back took less than a hundredth of a step wherever it was measured.
 
 mod crew;
 mod evaluate;
+mod message;
 mod mirror;
+#[cfg(feature = "mpi")]
+mod mpi;
+mod peers;
 mod replicas;
 mod shares;
+mod step;
+mod team;
 mod worker;
 
 pub use mirror::Mirror;
+#[cfg(feature = "mpi")]
+pub use mpi::Mpi;
+pub use peers::{Alone, Peers, rows};
 pub use replicas::{Patience, Replicas};
 pub use shares::{divide, granule};
+pub use team::Team;

@@ -11,20 +11,20 @@
 mod checkpoints;
 mod complete;
 mod folder;
+mod record;
 mod recovery;
+mod together;
 mod training;
 
 pub use complete::complete;
 pub use folder::{Folder, MODEL};
+pub use together::{OnPeerLoss, Together};
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use serde_json::json;
-
 use crate::checkpoint::Checkpoint;
 use crate::cli::Outcome;
-use crate::cli::output;
 use crate::cli::progress::Progress;
 use crate::cli::signal;
 use crate::config::Config;
@@ -32,14 +32,11 @@ use crate::data::Split;
 use crate::data::source::Source;
 use crate::error::{Error, Result};
 use crate::eval::Summary;
-use crate::gpu::{self, Gpu, Tuning};
-use crate::nn::{self, reversible};
-use crate::train::StepReport;
+use crate::gpu::{Gpu, Tuning};
+use crate::nn;
+use folder::{Lock, Log};
 use recovery::Recovery;
 use training::Training;
-
-/// Steps in a row that may be skipped as not numbers.
-const MOST_SKIPPED: usize = 10;
 
 /// What a run is asked to do.
 #[derive(Clone, Debug)]
@@ -50,7 +47,7 @@ pub struct Options {
     pub out: PathBuf,
     /// Whether to go on from the folder's checkpoint.
     pub resume: bool,
-    /// Which adapters, as [`choose_several`](gpu::choose_several) takes them.
+    /// Which adapters, as [`choose_several`](crate::gpu::choose_several) takes them.
     pub adapters: Vec<String>,
     /// Stop after so many steps in all.
     pub steps: Option<u64>,
@@ -58,6 +55,24 @@ pub struct Options {
     pub init: Option<PathBuf>,
     /// Called before each step with its number and the devices at work; a test breaks them here.
     pub watch: Option<fn(u64, &[Gpu])>,
+    /// The other processes of the run.
+    pub together: Together,
+}
+
+impl Options {
+    /// A new run of this configuration in this folder, on the best adapter, to its end.
+    pub fn new(config: Config, out: impl Into<PathBuf>) -> Self {
+        Self {
+            config,
+            out: out.into(),
+            resume: false,
+            adapters: Vec::new(),
+            steps: None,
+            init: None,
+            watch: None,
+            together: Together::default(),
+        }
+    }
 }
 
 /// How a run ended.
@@ -75,73 +90,78 @@ pub struct Finished {
 ///
 /// # Errors
 /// Of data, adapter, files; [`Error::Diverged`] if the loss is not finite, [`Error::Verification`] if
-/// `train.memory = "reversible"` and a block could not be inverted. What was saved before stays.
+/// `train.memory = "reversible"` and a block could not be inverted; [`Error::PeerLost`]. What was saved before stays.
 pub async fn train(options: &Options) -> Result<Finished> {
-    let mut config = options.config.clone();
+    let (mut config, together) = (options.config.clone(), &options.together);
     let source = Source::open(&config, None, Split::Train)?;
     let test = Source::open(&config, None, Split::Test)?;
-    let folder = Folder::open(&options.out, options.resume)?;
+    together.agree(&config, source.dataset().len())?;
+    let folder = Folder::open(&options.out, options.resume, together.leads())?;
     let mut start = match (options.resume, &options.init) {
-        (true, _) => Some(newest(&folder, &config)?),
+        (true, _) => Some(together.newest(&folder, &config)?),
         (false, Some(path)) => Some(fresh(path, Checkpoint::load(path)?, &config)?),
         (false, None) => None,
     };
     let first = start.clone();
-    let (mut adapters, notes) = gpu::choose_several(&options.adapters).await?;
-    notes.iter().for_each(|note| output::note(note));
-    folder.make()?;
-    let lock = folder.lock()?;
-    folder.write_config(&config)?;
+    let (mut adapters, notes) = together.choose(&options.adapters).await?;
+    notes.iter().for_each(|note| together.note(note));
+    let mut lock = folder.begin(&config)?;
     let pinned = if options.resume && adapters.len() == 1 { folder.tuning()? } else { None };
     let tuning = pinned.map_or_else(Tuning::usual, Tuning::fixed);
     let per_epoch = source.steps_per_epoch();
     let mut recovery = Recovery::new();
     loop {
         folder.cut_metrics(start.as_ref().map_or(0, |start| start.step))?;
-        let training = Training::new(&adapters, &config, &source, &tuning, start.as_ref(), recovery.pieces()).await?;
+        let peers = together.peers();
+        let training =
+            Training::new(&adapters, &config, &source, &tuning, start.as_ref(), recovery.pieces(), peers).await?;
         folder.write_tuning(&training.choices())?;
         let total = (config.train.epochs as u64 * per_epoch).min(options.steps.unwrap_or(u64::MAX));
+        let begun = start.as_ref().map_or(0, |start| start.step);
         let run = Run {
             options,
             config: &config,
-            folder: &folder,
+            folder: folder.clone(),
+            lock: lock.take(),
             per_epoch,
             total,
             started: Instant::now(),
             log: folder.log()?,
             training,
-            progress: Progress::new("train", total, start.as_ref().map_or(0, |start| start.step)),
+            progress: if together.leads() { Progress::new("train", total, begun) } else { Progress::silent() },
             best: best(&folder.evaluations()),
             skipped: 0,
             unsaved: false,
             rollbacks: recovery.rollbacks(),
         };
         signal::listen();
-        let (reached, gpus, ended) = run.go(&source, &test).await;
-        let error = match ended {
+        let ended = run.go(&source, &test).await;
+        let error = match ended.result {
             Ok(finished) => {
-                drop(lock);
+                together.finish();
                 return Ok(finished);
             }
             Err(error) => error,
         };
+        lock = ended.lock;
+        // What one process does about its own trouble the others do not know of.
+        if together.count() > 1 && !matches!(error, Error::Diverged(_)) {
+            return Err(error);
+        }
         // Tells what to do about it, or gives the error back.
-        output::note(&recovery.plan(error, reached, &gpus, &mut config)?);
-        drop(gpus);
+        together.note_once(&recovery.plan(error, ended.reached, &ended.gpus, &mut config)?);
+        drop(ended.gpus);
         folder.write_config(&config)?;
-        start = if folder.has_checkpoint() { Some(newest(&folder, &config)?) } else { first.clone() };
+        start = if together.any(folder.has_checkpoint())? {
+            Some(together.newest(&folder, &config)?)
+        } else {
+            first.clone()
+        };
         // A driver that was reset may list its adapters anew.
-        if let Ok((again, _)) = gpu::choose_several(&options.adapters).await {
+        if let Ok((again, _)) = together.choose(&options.adapters).await {
             adapters = again;
         }
     }
-}
-
-/// The newest whole checkpoint; what is wrong with newer ones is said aloud.
-fn newest(folder: &Folder, config: &Config) -> Result<Checkpoint> {
-    let (checkpoint, warnings) = folder.checkpoint(config)?;
-    warnings.iter().for_each(|warning| output::note(warning));
-    Ok(checkpoint)
 }
 
 /// How good the best of these evaluations was.
@@ -174,11 +194,12 @@ fn fresh(path: &Path, mut checkpoint: Checkpoint, config: &Config) -> Result<Che
 struct Run<'a> {
     options: &'a Options,
     config: &'a Config,
-    folder: &'a Folder,
+    folder: Folder,
+    lock: Option<Lock>,
     per_epoch: u64,
     total: u64,
     started: Instant,
-    log: folder::Log,
+    log: Log,
     training: Training,
     progress: Progress,
     /// The best evaluation's score so far, the lower the better.
@@ -191,28 +212,106 @@ struct Run<'a> {
     rollbacks: u32,
 }
 
+/// What a run leaves behind.
+struct Ended {
+    result: Result<Finished>,
+    /// Steps done.
+    reached: u64,
+    gpus: Vec<Gpu>,
+    lock: Option<Lock>,
+}
+
 impl Run<'_> {
-    /// Trains to the end, or until something stops it. Also how many steps were done, and the devices used.
-    async fn go(mut self, source: &Source, test: &Source) -> (u64, Vec<Gpu>, Result<Finished>) {
+    /// Trains to the end, or until something stops it.
+    async fn go(mut self, source: &Source, test: &Source) -> Ended {
         let gpus = self.training.gpus();
-        let ended = self.steps(source, test).await;
+        let result = loop {
+            match self.steps(source, test).await {
+                Err(Error::PeerLost(why)) => match self.after_a_loss(why).await {
+                    Ok(None) => {}
+                    Ok(Some(finished)) => break Ok(finished),
+                    Err(error) => break Err(error),
+                },
+                ended => break ended,
+            }
+        };
         let reached = self.training.step_count();
         self.progress.finish();
-        (reached, gpus, ended)
+        Ended { result, reached, gpus, lock: self.lock }
+    }
+
+    /// What was asked for where another process is lost: nothing to give where the rest goes on.
+    async fn after_a_loss(&mut self, why: String) -> Result<Option<Finished>> {
+        let together = &self.options.together;
+        let signal = signal::stop_requested();
+        let step = self.training.step_count();
+        if signal.is_none() && together.on_loss == OnPeerLoss::Abort {
+            return Err(Error::PeerLost(format!("{why}; the run ends here: {}", self.resume_from(None))));
+        }
+        together.note(&format!("step {step}: {why}"));
+        let led = together.leads();
+        let regrouped = self.training.regroup();
+        if let (OnPeerLoss::Shrink, None, Ok(())) = (together.on_loss, signal, &regrouped) {
+            if together.leads() && !led {
+                self.take_over()?;
+            }
+            self.say_notes();
+            return Ok(None);
+        }
+        if together.leads() {
+            if !led {
+                self.take_over()?;
+            }
+            self.training.rewind();
+            self.save().await?;
+        }
+        together.wait_for_the_save(regrouped.is_ok());
+        let steps = self.training.step_count();
+        if let Some(signal) = signal {
+            return Ok(Some(Finished { outcome: Outcome::Interrupted(signal), steps, test: None }));
+        }
+        let not = match (together.on_loss, regrouped) {
+            (OnPeerLoss::Shrink, Err(Error::PeerLost(problem))) if problem != why => {
+                format!("; the rest cannot go on ({problem})")
+            }
+            (OnPeerLoss::Shrink, Err(_)) => "; the rest cannot go on without it".into(),
+            _ => String::new(),
+        };
+        Err(Error::PeerLost(format!("{why}{not}; {}", self.resume_from(Some(steps)))))
+    }
+
+    /// How to go on.
+    fn resume_from(&self, saved: Option<u64>) -> String {
+        let saved = saved.map_or("with --resume it goes on from its last checkpoint".into(), |steps| {
+            format!("saved after step {steps}, --resume goes on from there")
+        });
+        format!("{saved}, with as many processes as there are then")
+    }
+
+    /// Writes the folder from here on, in the place of a process that is gone.
+    fn take_over(&mut self) -> Result<()> {
+        self.folder = Folder::taken_over(self.folder.path());
+        self.lock = self.folder.begin(self.config)?;
+        self.folder.cut_metrics(self.training.step_count())?;
+        self.folder.write_tuning(&self.training.choices())?;
+        self.log = self.folder.log()?;
+        self.progress = Progress::new("train", self.total, self.training.step_count());
+        Ok(())
     }
 
     async fn steps(&mut self, source: &Source, test: &Source) -> Result<Finished> {
+        let together = &self.options.together;
         let mut batches = source.training(self.training.step_count());
         let every = match self.config.train.checkpoint_every {
             0 => self.per_epoch,
             steps => steps as u64,
         };
         while self.training.step_count() < self.total {
-            if let Some(signal) = signal::stop_requested() {
+            if let Some(signal) = together.stop_requested()? {
                 self.drain().await?;
                 self.save().await?;
                 let steps = self.training.step_count();
-                self.progress.note(&format!("interrupted: saved after step {steps}; `--resume` goes on from there"));
+                together.note_once(&format!("interrupted: saved after step {steps}; `--resume` goes on from there"));
                 return Ok(Finished { outcome: Outcome::Interrupted(signal), steps, test: None });
             }
             if let Some(watch) = self.options.watch {
@@ -225,6 +324,9 @@ impl Run<'_> {
                 self.record(&report)?;
             }
             let done = self.training.step_count();
+            if together.compares_after(done) {
+                self.training.compare()?;
+            }
             if done.is_multiple_of(every) && done < self.total {
                 self.drain().await?;
                 self.try_to_save().await?;
@@ -238,6 +340,14 @@ impl Run<'_> {
         self.training.finish().await?;
         let summary = self.evaluate(test).await?;
         let model = self.training.checkpoint().await?.model_only();
+        if together.leads() {
+            self.save_model(&model)?;
+        }
+        self.log.flush()?;
+        Ok(Finished { outcome: Outcome::Done, steps: self.training.step_count(), test: Some(summary) })
+    }
+
+    fn save_model(&mut self, model: &Checkpoint) -> Result<()> {
         let certificate = nn::certify(self.training.model(), &model.tensors);
         for block in certificate.failures() {
             // Without a coefficient nobody was promised anything.
@@ -250,17 +360,16 @@ impl Run<'_> {
                 ));
             }
         }
-        self.folder.save_model(&model, &certificate)?;
-        self.log.flush()?;
-        Ok(Finished { outcome: Outcome::Done, steps: self.training.step_count(), test: Some(summary) })
+        self.folder.save_model(model, &certificate)
     }
 
     fn say_notes(&mut self) {
         for note in self.training.notes() {
-            self.progress.note(&note);
+            self.progress.note(&self.options.together.signed(&note));
         }
     }
 
+    /// Every process makes the checkpoint, so that all find what is wrong with it; the folder is one's.
     async fn save(&mut self) -> Result<()> {
         let checkpoint = self.training.checkpoint().await?;
         self.folder.save(&checkpoint, self.config.train.keep)
@@ -287,113 +396,5 @@ impl Run<'_> {
             self.record(&report)?;
         }
         Ok(())
-    }
-
-    fn record(&mut self, report: &StepReport) -> Result<()> {
-        self.count_skipped(report)?;
-        let mut shown = vec![("loss", f64::from(report.loss))];
-        if let Some(accuracy) = report.accuracy {
-            shown.push(("accuracy", f64::from(accuracy)));
-            shown.extend(report.bits_per_dim.map(|bits| ("bits/dim", f64::from(bits))));
-        }
-        shown.push(("lr", report.learning_rate));
-        self.progress.step(report.step + 1, &shown);
-        let logged = (report.step + 1).is_multiple_of(self.config.train.log_every.max(1) as u64);
-        if !logged && report.nonfinite == 0 {
-            return Ok(());
-        }
-        let mut line = json!({
-            "step": report.step,
-            "epoch": report.step / self.per_epoch,
-            "loss": report.loss,
-            "lr": report.learning_rate,
-            "seconds": self.started.elapsed().as_secs_f64(),
-        });
-        if let Some(accuracy) = report.accuracy {
-            line["accuracy"] = json!(accuracy);
-        }
-        if let Some([log_prior, log_det]) = report.log_densities {
-            line["log_prior"] = json!(log_prior);
-            line["log_det"] = json!(log_det);
-        }
-        if let Some([residual, error]) = report.inversion {
-            line[reversible::RESIDUAL] = json!(residual);
-            line[reversible::DRIFT] = json!(error);
-        }
-        if let Some(bits) = report.bits_per_dim {
-            line["bits_per_dim"] = json!(bits);
-        }
-        for (name, count) in [("nonfinite", report.nonfinite), ("rollbacks", self.rollbacks)] {
-            if count > 0 {
-                line[name] = json!(count);
-            }
-        }
-        self.write(&line);
-        Ok(())
-    }
-
-    /// Says that a step was skipped; too many in a row are not the data's fault.
-    fn count_skipped(&mut self, report: &StepReport) -> Result<()> {
-        if report.nonfinite == 0 {
-            self.skipped = 0;
-            return Ok(());
-        }
-        self.skipped += 1;
-        let what = format!("step {}: {} of the loss and the gradients were no numbers", report.step, report.nonfinite);
-        if self.skipped >= MOST_SKIPPED {
-            return Err(Error::Diverged(format!(
-                "{what}, as in the {} steps before; lower optimizer.lr or set optimizer.clip (for instance 1.0), and \
-                 resume from the last checkpoint",
-                self.skipped - 1
-            )));
-        }
-        self.progress.note(&format!("{what}: skipped"));
-        Ok(())
-    }
-
-    fn write(&mut self, line: &serde_json::Value) {
-        if let Some(warning) = self.log.line(line) {
-            self.progress.note(&warning);
-        }
-    }
-
-    async fn evaluate(&mut self, test: &Source) -> Result<Summary> {
-        let summary = self.training.evaluate(test, self.config.train.seed).await?;
-        self.say_notes();
-        let done = self.training.step_count();
-        let mut line = json!({
-            "split": "test",
-            "step": done,
-            "epoch": done / self.per_epoch,
-            "seconds": self.started.elapsed().as_secs_f64(),
-        });
-        let mut text = format!("step {done}: test");
-        if let (Some(accuracy), Some(cross_entropy)) = (summary.accuracy, summary.cross_entropy) {
-            line["accuracy"] = json!(accuracy);
-            line["cross_entropy"] = json!(cross_entropy);
-            text += &format!(" accuracy {:.2} %, cross-entropy {cross_entropy:.4} nats", 100.0 * accuracy);
-        }
-        match (summary.bits_per_dim, summary.log_prob) {
-            (Some(bits), _) => {
-                line["bits_per_dim"] = json!(bits);
-                text += &format!(" {bits:.4} bits/dim");
-            }
-            (None, Some(log_prob)) => {
-                line["log_prob"] = json!(log_prob);
-                text += &format!(" log-likelihood {log_prob:.4} nats");
-            }
-            (None, None) => {}
-        }
-        self.write(&line);
-        self.progress.note(&text);
-        let score = best(std::slice::from_ref(&line));
-        if score < self.best {
-            self.best = score;
-            let saved = self.folder.save_best(self.training.checkpoint().await?);
-            if let Err(error) = saved {
-                self.progress.note(&format!("WARNING: the best model is not saved: {error}; the run goes on"));
-            }
-        }
-        Ok(summary)
     }
 }

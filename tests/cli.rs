@@ -220,3 +220,18 @@ fn a_density_in_the_plane_is_a_density() {
     let (text, _) = ends_with(iresnet(&["eval", run, "--limit", "500"]), 0);
     assert!(text.contains("integral") && text.contains("at best"), "{text}");
 }
+
+/// Each of them would train for itself, in one folder.
+#[cfg(not(feature = "mpi"))]
+#[test]
+fn processes_started_together_are_told_what_is_missing() {
+    let place = tempfile::tempdir().unwrap();
+    let run = place.path().join("run");
+    for variable in ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"] {
+        let mut command = iresnet(&["train", "--preset", "toy-8gaussians", "--out", run.to_str().unwrap()]);
+        command.env(variable, "4");
+        let (_, said) = ends_with(command, 2);
+        assert!(said.contains("4 processes") && said.contains("--features mpi"), "{said}");
+        assert!(!run.exists());
+    }
+}

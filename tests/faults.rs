@@ -19,7 +19,7 @@ use program::{Place, TOY, losses};
 fn options(out: &Path, config: &str) -> Options {
     let mut config = Config::from_toml(config, "test").unwrap();
     config.train.checkpoint_every = 3;
-    Options { config, out: out.into(), resume: false, adapters: Vec::new(), steps: Some(12), init: None, watch: None }
+    Options { steps: Some(12), ..Options::new(config, out) }
 }
 
 /// Destroys the device twice, and then no more.

@@ -32,6 +32,9 @@ const PURE: &[&str] = &[
 const ENVIRONMENT: &[&str] =
     &["src/main.rs", "src/cli.rs", "src/cli/", "src/data.rs", "src/data/", "src/gpu/adapter.rs", "src/gpu/tune.rs"];
 
+/// What may be unsafe: each is argued for in docs/reliability.md.
+const UNSAFE: &[&str] = &["src/gpu/heap.rs", "src/parallel/mpi/raw.rs"];
+
 /// What may write WGSL beyond an expression: the generator of fused work, and what declares its bindings.
 const GENERATORS: &[&str] = &["src/plan/codegen.rs", "src/plan/codegen/", "src/plan/lower.rs", "src/plan/lower/"];
 
@@ -93,6 +96,16 @@ fn only_the_gpu_layer_knows_wgpu() {
 fn only_the_edges_read_the_environment() {
     let found = offences(|name| !is_in(name, ENVIRONMENT), &["env::var", "env::set_var", "env::remove_var"]);
     none(&found, "take an argument instead, or add the file to the list");
+}
+
+#[test]
+fn unsafe_code_is_listed() {
+    let found = offences(|name| !is_in(name, UNSAFE), &["unsafe "]);
+    none(&found, "find a safe way, or add the file to the list and its argument to docs/reliability.md");
+    let list = include_str!("../docs/reliability.md");
+    let unargued: Vec<String> =
+        UNSAFE.iter().filter(|name| !list.contains(&format!("| `{name}` |"))).map(|name| (*name).to_owned()).collect();
+    none(&unargued, "docs/reliability.md has no argument for");
 }
 
 /// Whether a string literal is WGSL longer than an expression.

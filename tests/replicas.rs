@@ -2,13 +2,16 @@
 
 mod common;
 
+use std::rc::Rc;
+use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 
 use iresnet::config::{Config, Estimator, Kind, OptimizerName, PowerUpdate};
+use iresnet::error::Result;
 use iresnet::gpu::{Adapter, Tuning, block_on};
 use iresnet::network::PARAMS;
 use iresnet::nn::Model;
-use iresnet::parallel::{Patience, Replicas};
+use iresnet::parallel::{Patience, Peers, Replicas};
 use iresnet::random::{Distribution, Key};
 use iresnet::train::{GRADS, StepReport, Trainer};
 
@@ -225,9 +228,12 @@ fn the_faster_adapter_gets_the_larger_share() {
     let mut replicas = replicas(&[slow.clone(), fast.clone()], &config, 1);
     assert_eq!(replicas.shares().iter().map(|(_, share)| *share).collect::<Vec<_>>(), [32, 32]);
     ten_steps(&mut replicas, &config, |_, _| ());
-    let shares = replicas.shares();
     println!("{}", replicas.notes().join("\n"));
-    assert!(shares[1].1 > shares[0].1, "{} of {}, {} of {}", shares[0].1, slow.info(), shares[1].1, fast.info());
+    let share = |adapter: &Adapter| {
+        let shares = replicas.shares();
+        shares.iter().find(|(gpu, _)| gpu.info().id == adapter.info().id).map(|(_, share)| *share).unwrap()
+    };
+    assert!(share(fast) > share(slow), "{} of {}, {} of {}", share(slow), slow.info(), share(fast), fast.info());
 }
 
 #[test]
@@ -272,4 +278,185 @@ fn an_evaluation_is_the_same_on_several() {
     assert_eq!((one.samples, many.samples), (5 * (BATCH - 1), 5 * (BATCH - 1)));
     assert!((one.loss - many.loss).abs() <= TOLERANCE * one.loss.abs(), "{} and {}", one.loss, many.loss);
     assert_eq!(one.accuracy, many.accuracy);
+}
+
+/// Threads that take the place of processes.
+#[derive(Debug)]
+struct Circle {
+    meet: Barrier,
+    numbers: Mutex<Vec<Vec<f64>>>,
+    bytes: Mutex<Vec<Vec<u8>>>,
+}
+
+/// One of them.
+#[derive(Debug)]
+struct Member {
+    circle: Arc<Circle>,
+    rank: usize,
+    count: usize,
+    /// Whether a bit of what it gets from rank 0 is wrong.
+    deaf: bool,
+}
+
+impl Member {
+    /// Everybody's, once all have put theirs into `place`.
+    fn meet<T: Clone>(&self, place: &Mutex<Vec<T>>, own: T) -> Vec<T> {
+        place.lock().unwrap()[self.rank] = own;
+        self.circle.meet.wait();
+        let all = place.lock().unwrap().clone();
+        self.circle.meet.wait();
+        all
+    }
+}
+
+impl Peers for Member {
+    fn rank(&self) -> usize {
+        self.rank
+    }
+
+    fn count(&self) -> usize {
+        self.count
+    }
+
+    fn name(&self, rank: usize) -> String {
+        format!("rank {rank}")
+    }
+
+    fn machine(&self, _: usize) -> String {
+        "this one".into()
+    }
+
+    fn sum(&self, numbers: Vec<f64>) -> Result<Vec<f64>> {
+        let all = self.meet(&self.circle.numbers, numbers);
+        assert!(all.iter().all(|one| one.len() == all[0].len()), "everybody gives as many");
+        Ok((0..all[0].len()).map(|index| all.iter().map(|one| one[index]).sum()).collect())
+    }
+
+    fn gather(&self, own: Vec<u8>) -> Result<Vec<Vec<u8>>> {
+        Ok(self.meet(&self.circle.bytes, own))
+    }
+
+    fn share(&self, of_first: Vec<u8>) -> Result<Vec<u8>> {
+        let mut told = self.meet(&self.circle.bytes, of_first).swap_remove(0);
+        let len = told.len();
+        if self.deaf && len > 1000 {
+            told[len / 2] ^= 1;
+        }
+        Ok(told)
+    }
+
+    fn regroup(&self) -> Result<()> {
+        unreachable!("nobody is lost")
+    }
+}
+
+/// Does `work` in as many threads as there are processes; with their results in order.
+fn together<T: Send>(count: usize, deaf: Option<usize>, work: impl Fn(Rc<dyn Peers>) -> T + Sync) -> Vec<T> {
+    let circle = Arc::new(Circle {
+        meet: Barrier::new(count),
+        numbers: Mutex::new(vec![Vec::new(); count]),
+        bytes: Mutex::new(vec![Vec::new(); count]),
+    });
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..count)
+            .map(|rank| {
+                let (circle, work) = (Arc::clone(&circle), &work);
+                scope.spawn(move || work(Rc::new(Member { circle, rank, count, deaf: deaf == Some(rank) })))
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
+fn joined(adapters: &[Adapter], config: &Config, pieces: usize, peers: Rc<dyn Peers>) -> Replicas {
+    let patience = Patience { retry: Duration::ZERO, ..Patience::default() };
+    let replicas = Replicas::new(adapters, config, STEPS_PER_EPOCH, Tuning::first(), None, pieces, patience).unwrap();
+    let mut replicas = replicas.join(peers).unwrap();
+    replicas.initialize(&batch(config, 1000).0).unwrap();
+    replicas
+}
+
+/// The adapter of a process: they have different ones where there are several.
+fn one_each(rank: usize) -> &'static [Adapter] {
+    let number = rank % common::adapters().len();
+    &common::adapters()[number..=number]
+}
+
+fn assert_together(config: &Config, pieces: usize, meanwhile: impl Fn(usize, u64, &Replicas) + Sync) {
+    let alone = alone(config);
+    let shares = together(4, None, |peers| {
+        let rank = peers.rank();
+        let mut replicas = joined(one_each(rank), config, pieces, peers);
+        let reports = ten_steps(&mut replicas, config, |step, replicas| meanwhile(rank, step, replicas));
+        assert_same(&replicas, &reports, &alone);
+        replicas.compare().unwrap();
+        assert_eq!(replicas.checkpoint().unwrap().step, STEPS);
+        replicas.shares().iter().map(|(_, share)| share).sum::<usize>()
+    });
+    assert_eq!(shares.iter().sum::<usize>(), BATCH);
+    assert!(shares.iter().all(|&share| share > 0), "{shares:?}");
+}
+
+#[test]
+fn four_processes_train_a_classifier_as_one() {
+    assert_together(&config(Kind::Classifier), 1, |_, _, _| ());
+}
+
+#[test]
+fn four_processes_train_a_density_as_one() {
+    let mut config = config(Kind::Density);
+    config.log_det.estimator = Estimator::Unbiased;
+    config.log_det.gradient = iresnet::config::Gradient::Neumann;
+    assert_together(&config, 1, |_, _, _| ());
+}
+
+#[test]
+fn four_processes_train_a_reversible_hybrid_in_pieces_as_one() {
+    let mut config = config(Kind::Hybrid);
+    config.train.memory = iresnet::config::Memory::Reversible;
+    assert_together(&config, 2, |_, _, _| ());
+}
+
+/// The others do not notice: what they were told stays as it is, and the device is opened again.
+#[test]
+fn a_device_of_one_process_may_vanish_in_mid_step() {
+    let config = config(Kind::Classifier);
+    for (number, delay) in [0, 3, 8].into_iter().enumerate() {
+        assert_together(&config, 1, |rank, step, replicas| {
+            if rank == number && step == 4 {
+                let gpu = replicas.shares()[0].0.clone();
+                std::thread::spawn(move || {
+                    std::thread::sleep(Duration::from_millis(delay));
+                    gpu.destroy();
+                });
+            }
+        });
+    }
+}
+
+#[test]
+fn four_processes_evaluate_as_one() {
+    let config = config(Kind::Hybrid);
+    let batches = |_: usize| (0..6).map(|number| batch(&config, 100 + number)).map(|(x, y)| (x, y, BATCH - 1));
+    let one = replicas(&common::adapters()[..1], &config, 1).evaluate(batches, 3).unwrap();
+    for four in
+        together(4, None, |peers| joined(&common::adapters()[..1], &config, 1, peers).evaluate(batches, 3).unwrap())
+    {
+        assert_eq!((one.samples, one.accuracy), (four.samples, four.accuracy));
+        assert!((one.loss - four.loss).abs() <= TOLERANCE * one.loss.abs(), "{} and {}", one.loss, four.loss);
+    }
+}
+
+#[test]
+fn who_holds_other_parameters_is_named() {
+    let config = config(Kind::Classifier);
+    for error in together(3, Some(1), |peers| {
+        let mut replicas = joined(&common::adapters()[..1], &config, 1, peers);
+        let (x, labels) = batch(&config, 0);
+        replicas.step(&x, &labels).unwrap();
+        replicas.compare().unwrap_err()
+    }) {
+        let said = error.to_string();
+        assert!(error.exit_code() == 9 && said.contains("rank 1 holds") && said.contains("rank 0"), "{said}");
+    }
 }

@@ -43,6 +43,13 @@ fn some(file: &ArrayFile, name: &str, tensor: Tensor) -> Result<Tensor> {
     Ok(tensor)
 }
 
+/// Samples in a batch that is handed to one of several devices: two batches for each, so that a slow one may take fewer, and
+/// at most `most`.
+pub(super) fn among(samples: usize, most: usize, devices: usize) -> usize {
+    let batches = if devices == 1 { 1 } else { 2 * devices };
+    samples.div_ceil(batches).clamp(1, most)
+}
+
 /// Samples in a batch: as asked for, else `usual`, but no more than there are.
 pub(super) fn size(asked: Option<u32>, usual: usize, tensor: &Tensor) -> usize {
     asked.map_or(usual, |asked| asked as usize).min(tensor.shape()[0])
@@ -68,6 +75,7 @@ mod tests {
         let tensor = Tensor::new([5, 1], vec![0.0, 1.0, 2.0, 3.0, 4.0]);
         let found: Vec<_> = parts(&tensor, 2).collect();
         assert_eq!(found, [(vec![0.0, 1.0], 2), (vec![2.0, 3.0], 2), (vec![4.0, 4.0], 1)]);
+        assert_eq!([among(100, 64, 1), among(10, 64, 1), among(100, 64, 2), among(1, 64, 3)], [64, 10, 25, 1]);
         assert_eq!((size(None, 128, &tensor), size(Some(2), 128, &tensor), size(Some(9), 128, &tensor)), (5, 2, 5));
     }
 }

@@ -157,15 +157,8 @@ impl Demo<'_> {
             config.set(key, value)?;
         }
         let path = self.args.out.join(part.name);
-        let options = Options {
-            config,
-            out: path.clone(),
-            resume: false,
-            adapters: self.args.adapter.iter().cloned().collect(),
-            steps: None,
-            init: None,
-            watch: None,
-        };
+        let adapters = self.args.adapter.iter().cloned().collect();
+        let options = Options { adapters, ..Options::new(config, &path) };
         let outcome = run::complete(options).await?;
         if outcome != Outcome::Done {
             return Ok(Err(outcome));

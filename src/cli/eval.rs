@@ -6,10 +6,11 @@ use super::{Outcome, model, output};
 use crate::data::source::Source;
 use crate::data::{Split, toy};
 use crate::error::{Error, Result};
-use crate::eval::{self, Demand, Evaluator, ExactEvaluator, PlaneDensity, Precision, Summary};
+use crate::eval::{self, Columns, Demand, Evaluator, ExactEvaluator, PlaneDensity, Precision, Summary};
 use crate::gpu::block_on;
 use crate::network::Network;
 use crate::nn;
+use crate::parallel::Team;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -74,9 +75,9 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = Demand::default().passes)]
     pub probes: usize,
 
-    /// Adapter, as `iresnet adapters` names it. By default the best one.
-    #[arg(long, value_name = "ID")]
-    pub adapter: Option<String>,
+    /// Adapters, as `iresnet adapters` names them, or "all". By default the best one. Several share the batches out.
+    #[arg(long, value_name = "ID,…", value_delimiter = ',')]
+    pub adapter: Vec<String>,
 
     /// Print the result as JSON.
     #[arg(long)]
@@ -144,7 +145,8 @@ pub fn run(args: &Args) -> Result<Outcome> {
 }
 
 async fn evaluate(args: &Args) -> Result<Summary> {
-    let (mut network, config) = model::open(&args.model, args.adapter.as_deref()).await?;
+    let (networks, config) = model::open_several(&args.model, &args.adapter).await?;
+    let network = &networks[0];
     let split = match args.split.as_str() {
         "train" => Split::Train,
         "test" => Split::Test,
@@ -172,11 +174,13 @@ async fn evaluate(args: &Args) -> Result<Summary> {
     let log_det = match args.log_det {
         None if matches!(trained, None | Some(nn::LogDet::Exact)) => trained,
         None => {
-            let found = eval::estimate(&mut network, batch, batches, seed, demand).await?;
+            let estimator = eval::Estimator::of(network, demand).await?;
+            let mut team = evaluators(networks, batch, Some(&estimator.log_det()))?;
+            let found = estimator.estimate(async |draw| columns(&mut team, batches(), seed, draw)).await?;
             return Ok(Summary { precision: Some(found.precision), ..Summary::of(&found.columns) });
         }
         Some(LogDet::Exact) if small => Some(nn::LogDet::Exact),
-        Some(LogDet::Exact) => return exactly(&mut network, batch, batches, seed).await,
+        Some(LogDet::Exact) => return exactly(networks, batch, batches(), seed),
         // Without a gradient only the memory differs from `Series`.
         Some(LogDet::Series) => Some(nn::LogDet::Neumann { terms: settings.terms, samples, probe }),
         Some(LogDet::Unbiased) => {
@@ -185,12 +189,12 @@ async fn evaluate(args: &Args) -> Result<Summary> {
         }
     };
     let plane = network.model().input_len() == 2 && log_det == Some(nn::LogDet::Exact);
-    let evaluator = Evaluator::new(&mut network, batch, log_det).await?;
-    let mut summary = evaluator.summarize(batches(), seed).await?;
+    let mut team = evaluators(networks, batch, log_det.as_ref())?;
+    let mut summary = Summary::of(&columns(&mut team, batches(), seed, 0)?.0);
     summary.precision = (formula && has_density).then_some(Precision::EXACT);
     if plane {
         summary.negative_entropy = toy::negative_entropy(args.data.as_ref().unwrap_or(&config.data.name));
-        summary.integral = Some(PlaneDensity::of(&mut network, EXTENT, CELLS).await?.integral());
+        summary.integral = Some(PlaneDensity::of(team.first(), EXTENT, CELLS).await?.integral());
     }
     Ok(summary)
 }
@@ -220,19 +224,50 @@ fn limited(batches: impl Iterator<Item = Samples>, most: usize) -> impl Iterator
     })
 }
 
+/// Binds the evaluation on all devices.
+fn evaluators(networks: Vec<Network>, batch: usize, log_det: Option<&nn::LogDet>) -> Result<Team<Evaluator>> {
+    Team::new(networks, |network| block_on(Evaluator::new(network, batch, log_det.cloned())))
+}
+
+/// Results of every sample of `batches`, which draw from `first_draw` on, and how many batches there were.
+fn columns(
+    team: &mut Team<Evaluator>,
+    batches: impl Iterator<Item = Samples> + Send,
+    seed: u64,
+    first_draw: u32,
+) -> Result<(Columns, u32)> {
+    let parts = team.map((first_draw..).zip(batches), |_, evaluator, (draw, batch)| {
+        block_on(evaluator.columns([batch.clone()], seed, *draw))
+    })?;
+    team.notes().iter().for_each(|note| output::note(note));
+    Ok((joined(&parts), parts.len() as u32))
+}
+
+/// The columns of all parts, one below the other.
+fn joined(parts: &[Columns]) -> Columns {
+    let mut all = Columns::new();
+    for (name, values) in parts.iter().flatten() {
+        all.entry(name).or_default().extend(values);
+    }
+    all
+}
+
 /// With the determinants of whole Jacobians.
-async fn exactly<I>(network: &mut Network, batch: usize, batches: impl Fn() -> I, seed: u64) -> Result<Summary>
-where
-    I: Iterator<Item = Samples>,
-{
-    let exact = ExactEvaluator::new(network, batch).await?;
+fn exactly(
+    networks: Vec<Network>,
+    batch: usize,
+    batches: impl Iterator<Item = Samples> + Send,
+    seed: u64,
+) -> Result<Summary> {
     // A cheap estimate gives everything else; what depends on the log-determinant is then corrected.
     let cheap = nn::LogDet::Neumann { terms: 1, samples: 1, probe: crate::random::Distribution::Rademacher };
-    let evaluator = Evaluator::new(network, batch, Some(cheap)).await?;
-    let mut columns = evaluator.columns(batches(), seed, 0).await?;
-    let mut at = 0;
-    for (x, _, real) in batches() {
-        for [log_prior, log_det] in exact.run(network, &x, real).await? {
+    let mut team = Team::new(networks, |network| {
+        let exact = block_on(ExactEvaluator::new(network, batch))?;
+        Ok((exact, block_on(Evaluator::new(network, batch, Some(cheap.clone())))?))
+    })?;
+    let parts = team.map((0..).zip(batches), |network, (exact, evaluator), (draw, (x, labels, real))| {
+        let mut columns = block_on(evaluator.columns([(x.clone(), labels.clone(), *real)], seed, *draw))?;
+        for (at, [log_prior, log_det]) in block_on(exact.run(network, x, *real))?.into_iter().enumerate() {
             let correction = log_prior + log_det - columns["log_prob"][at];
             let rates = [("log_prob", 1.0), ("bits_per_dim", -1.0 / network.model().nats_per_unit())];
             for (name, rate) in rates.into_iter().chain([("loss", network.model().loss_per_nat())]) {
@@ -240,8 +275,9 @@ where
                     column[at] += rate * correction;
                 }
             }
-            at += 1;
         }
-    }
-    Ok(Summary::of(&columns))
+        Ok(columns)
+    })?;
+    team.notes().iter().for_each(|note| output::note(note));
+    Ok(Summary::of(&joined(&parts)))
 }

@@ -5,11 +5,14 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::images::{self, Form};
-use super::{Outcome, model, output, solver};
+use super::{Outcome, batched, model, output, solver};
+use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 use crate::eval::{Evaluator, Inverted, Inverter, largest_difference};
 use crate::gpu::block_on;
 use crate::network::Network;
+use crate::nn::Stop;
+use crate::parallel::Team;
 use crate::report::{ImageGrid, brief};
 
 /// More samples than this are inverted and reported, but not drawn.
@@ -57,9 +60,9 @@ pub struct Args {
     #[command(flatten)]
     pub solver: solver::Args,
 
-    /// Adapter, as `iresnet adapters` names it. By default the best one.
-    #[arg(long, value_name = "ID")]
-    pub adapter: Option<String>,
+    /// Adapters, as `iresnet adapters` names them, or "all". By default the best one. Several share the images out.
+    #[arg(long, value_name = "ID,…", value_delimiter = ',')]
+    pub adapter: Vec<String>,
 
     /// Print one JSON object for each image.
     #[arg(long)]
@@ -107,7 +110,9 @@ pub fn run(args: &Args) -> Result<Outcome> {
 }
 
 async fn invert(args: &Args) -> Result<()> {
-    let (mut network, config) = model::open_invertible(&args.model, args.adapter.as_deref()).await?;
+    let checkpoint = Checkpoint::load(&args.model)?;
+    model::require_invertible(&args.model, &checkpoint)?;
+    let (networks, config) = model::place_several(&args.adapter, &checkpoint).await?;
     let form = Form::of(&config, &args.model)?;
     let (names, x) = match args.test {
         Some(count) => images::first_of_test(&config, count)?,
@@ -116,9 +121,7 @@ async fn invert(args: &Args) -> Result<()> {
             (args.input.iter().map(|path| path.display().to_string()).collect(), files?.concat())
         }
     };
-    let z = encode(&mut network, &x, names.len()).await?;
-    let batch = names.len().min(BATCH);
-    let inverted = Inverter::bounded(&mut network, batch, args.solver.stop()).await?.invert(&z).await?;
+    let inverted = round_trip(networks, &x, names.len(), args.solver.stop())?;
 
     let lines = lines(&names, &x, &inverted);
     for line in &lines {
@@ -143,19 +146,24 @@ async fn invert(args: &Args) -> Result<()> {
     args.solver.judge(&inverted)
 }
 
-/// Latent numbers of `count` images.
-async fn encode(network: &mut Network, x: &[f32], count: usize) -> Result<Vec<f32>> {
-    let (batch, width) = (count.min(BATCH), x.len() / count);
-    let evaluator = Evaluator::new(network, batch, None).await?;
-    let mut z = Vec::new();
-    for part in x.chunks(batch * width) {
+/// `count` images, encoded and inverted again.
+fn round_trip(networks: Vec<Network>, x: &[f32], count: usize, stop: Stop) -> Result<Inverted> {
+    let (batch, width) = (batched::among(count, BATCH, networks.len()), x.len() / count);
+    let mut team = Team::new(networks, |network| {
+        let evaluator = block_on(Evaluator::new(network, batch, None))?;
+        Ok((evaluator, block_on(Inverter::bounded(network, batch, stop))?))
+    })?;
+    let parts = team.map(x.chunks(batch * width), |_, (evaluator, inverter), part| {
         let mut filled = part.to_vec();
         filled.resize(batch * width, 0.0);
         evaluator.run(&filled, &vec![0; batch], 0, 0);
-        let codes = evaluator.read("z").await?;
-        z.extend_from_slice(&codes[..codes.len() / batch * (part.len() / width)]);
-    }
-    Ok(z)
+        let codes = block_on(evaluator.read("z"))?;
+        block_on(inverter.invert(&codes[..codes.len() / batch * (part.len() / width)]))
+    })?;
+    team.notes().iter().for_each(|note| output::note(note));
+    let mut inverted = Inverted::default();
+    parts.iter().for_each(|part| inverted.append(part, part.len()));
+    Ok(inverted)
 }
 
 fn lines<'a>(names: &'a [String], x: &[f32], inverted: &Inverted) -> Vec<Line<'a>> {

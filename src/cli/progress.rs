@@ -24,6 +24,7 @@ pub struct Progress {
 }
 
 enum Show {
+    Nothing,
     Bar(ProgressBar),
     Lines { last: Instant },
 }
@@ -45,12 +46,19 @@ impl Progress {
         Self { show, name: name.into(), steps, done, first: done, start, text: String::new() }
     }
 
+    /// Progress that another process shows; only what is said aloud is heard.
+    pub fn silent() -> Self {
+        let start = Instant::now();
+        Self { show: Show::Nothing, name: String::new(), steps: 0, done: 0, first: 0, start, text: String::new() }
+    }
+
     /// Notes that `done` steps are done in all, with values such as `[("loss", 0.5), ("lr", 1e-3)]`.
     pub fn step(&mut self, done: u64, values: &[(&str, f64)]) {
         self.done = done;
         self.text = describe(values);
         let rate = self.rate();
         match &mut self.show {
+            Show::Nothing => {}
             Show::Bar(bar) => {
                 bar.set_message(format!("{}  {rate}", self.text));
                 bar.set_position(done);
@@ -68,13 +76,14 @@ impl Progress {
     pub fn note(&self, text: &str) {
         match &self.show {
             Show::Bar(bar) => bar.suspend(|| output::note(text)),
-            Show::Lines { .. } => output::note(text),
+            Show::Nothing | Show::Lines { .. } => output::note(text),
         }
     }
 
     /// Ends the display: what has been reached stays to be read.
     pub fn finish(self) {
         match &self.show {
+            Show::Nothing => {}
             Show::Bar(bar) => bar.abandon(),
             Show::Lines { .. } => output::note(&self.line()),
         }

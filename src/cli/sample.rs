@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use super::images::Form;
-use super::{Outcome, model, output, solver};
+use super::{Outcome, batched, model, output, solver};
 use crate::config::Kind;
 use crate::error::{Error, Result};
-use crate::eval::Inverter;
+use crate::eval::{Inverted, Inverter};
 use crate::gpu::block_on;
+use crate::parallel::Team;
 use crate::picture::save_rgb;
 use crate::report::{DensityPanels, grid};
 
@@ -44,9 +45,9 @@ pub struct Args {
     #[command(flatten)]
     pub solver: solver::Args,
 
-    /// Adapter, as `iresnet adapters` names it. By default the best one.
-    #[arg(long, value_name = "ID")]
-    pub adapter: Option<String>,
+    /// Adapters, as `iresnet adapters` names them, or "all". By default the best one. Several share the samples out.
+    #[arg(long, value_name = "ID,…", value_delimiter = ',')]
+    pub adapter: Vec<String>,
 }
 
 /// Samples.
@@ -59,15 +60,23 @@ pub fn run(args: &Args) -> Result<Outcome> {
 }
 
 async fn sample(args: &Args) -> Result<()> {
-    let (mut network, config) = model::open(&args.model, args.adapter.as_deref()).await?;
+    let (networks, config) = model::open_several(&args.model, &args.adapter).await?;
     let kind = config.model.kind;
     if !kind.has_density() || (kind == Kind::Toy && config.model.input != [2]) {
         let problem = "there is nothing to draw: sampling takes a density model of images or of points of the plane";
         return Err(Error::Model { path: args.model.clone(), problem: problem.into() });
     }
     let count = args.count.max(1);
-    let sampler = Inverter::sampler(&mut network, count, args.solver.stop()).await?;
-    let drawn = sampler.sample(args.seed, 0, args.temperature as f32).await?;
+    let size = batched::among(count, usize::MAX, networks.len());
+    let mut team = Team::new(networks, |network| block_on(Inverter::sampler(network, size, args.solver.stop())))?;
+    let parts = team.map((0..count).step_by(size), |_, sampler, &first| {
+        block_on(sampler.sample_from(first, args.seed, 0, args.temperature as f32))
+    })?;
+    team.notes().iter().for_each(|note| output::note(note));
+    let mut drawn = Inverted::default();
+    for (part, first) in parts.iter().zip((0..count).step_by(size)) {
+        drawn.append(part, size.min(count - first));
+    }
     match config.model.input.as_slice() {
         [_, _, _] => {
             let pictures = Form::of(&config, &args.model)?.pictures(&drawn.x);

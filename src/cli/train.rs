@@ -3,12 +3,13 @@
 mod dry_run;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use super::{Outcome, configuration, output};
+use super::{Outcome, configuration, output, peers};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::gpu::block_on;
-use crate::run::{self, Folder, Options};
+use crate::run::{self, Folder, OnPeerLoss, Options, Together};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -18,6 +19,7 @@ Examples:
   iresnet train --out runs/a --resume                   go on where runs/a stopped
   iresnet train model.toml --adapter vulkan:0           on this adapter; `iresnet adapters` lists them
   iresnet train model.toml --adapter all                on all cards together
+  mpirun -n 4 iresnet train model.toml                  by four processes together, also on several machines
   iresnet train model.toml --dry-run                    show the model, its memory and time, train nothing
 
 The output folder holds config.toml (with every key resolved), metrics.jsonl, tuning.json (the chosen kernels),
@@ -63,6 +65,18 @@ pub struct Args {
     #[arg(long, value_name = "MODEL", conflicts_with = "resume")]
     pub init: Option<PathBuf>,
 
+    /// What to do when another process of the run is lost (under MPI).
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t)]
+    pub on_peer_loss: OnPeerLoss,
+
+    /// Count a process as lost that keeps the others waiting for longer (under MPI).
+    #[arg(long, value_name = "SECONDS", default_value_t = 600.0, value_parser = seconds)]
+    pub peer_timeout: f64,
+
+    /// Compare the parameters of all processes every so many steps (under MPI); 0 never does.
+    #[arg(long, value_name = "STEPS", default_value_t = 100)]
+    pub compare_every: u64,
+
     /// Check everything and show what would be done, but train nothing and write nothing.
     #[arg(long)]
     pub dry_run: bool,
@@ -77,24 +91,31 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<Outcome> {
     let (config, name) = named(args)?;
     let config = configuration::with_settings(config, &args.set)?;
-    let options = Options {
-        config,
-        out: args.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(name)),
+    let out = args.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(name));
+    let mut options = Options {
         resume: args.resume,
         adapters: args.adapter.clone(),
         steps: args.steps,
         init: args.init.clone(),
-        watch: None,
+        ..Options::new(config, out)
     };
     if args.dry_run {
         block_on(dry_run::run(&options))?;
         return Ok(Outcome::Done);
     }
+    let peers = peers::meet(Duration::from_secs_f64(args.peer_timeout))?;
+    options.together = Together::new(peers, args.on_peer_loss, args.compare_every);
     let finished = block_on(run::train(&options))?;
-    if finished.outcome == Outcome::Done {
+    if finished.outcome == Outcome::Done && options.together.leads() {
         output::print(&format!("{}", options.out.join(run::MODEL).display()));
     }
     Ok(finished.outcome)
+}
+
+/// A time limit in seconds.
+fn seconds(text: &str) -> std::result::Result<f64, String> {
+    let limit = text.parse().ok().filter(|limit: &f64| *limit >= 0.1 && *limit <= 1e9);
+    limit.ok_or_else(|| "a number of seconds, at least 0.1".into())
 }
 
 /// The configuration asked for, and the name that its run folder gets.

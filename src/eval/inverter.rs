@@ -43,7 +43,7 @@ impl Inverted {
     }
 
     /// Adds the first `count` samples of `more`.
-    fn append(&mut self, more: &Self, count: usize) {
+    pub fn append(&mut self, more: &Self, count: usize) {
         let width = more.x.len() / more.len();
         self.x.extend_from_slice(&more.x[..count * width]);
         self.iterations.extend_from_slice(&more.iterations[..count]);
@@ -135,7 +135,15 @@ impl Inverter {
     /// # Errors
     /// [`Error::Gpu`] if the device failed.
     pub async fn sample(&self, seed: u64, draw: u32, temperature: f32) -> Result<Inverted> {
-        self.task.write("keys", &network::keys(seed, draw, 1));
+        self.sample_from(0, seed, draw, temperature).await
+    }
+
+    /// The same for samples from number `first` on of a draw of more.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] if the device failed.
+    pub async fn sample_from(&self, first: usize, seed: u64, draw: u32, temperature: f32) -> Result<Inverted> {
+        self.task.write("keys", &network::keys_from(seed, draw, 1, 1, first));
         self.task.write("temperature", &[temperature]);
         self.finish().await
     }

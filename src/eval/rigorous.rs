@@ -116,38 +116,79 @@ pub async fn estimate<I>(
 where
     I: Iterator<Item = (Vec<f32>, Vec<u32>, usize)>,
 {
-    if network.model().is_exact() {
-        let evaluator = Evaluator::new(network, batch, Some(LogDet::Exact)).await?;
-        return Ok(Estimate { columns: evaluator.columns(batches(), seed, 0).await?, precision: Precision::EXACT });
-    }
-    let proved = lipschitz_constants(network).await?;
-    let model = network.model();
-    let (terms, bias_bound) = match terms_for(model, &proved, demand.bias) {
-        Ok(terms) => (terms, Some(bias_bound(model, &proved, terms))),
-        Err(_) => (terms_for(model, &nominal_constants(model), demand.bias)?, None),
-    };
-    let log_det = LogDet::Neumann { terms, samples: 1, probe: Distribution::Rademacher };
-    let evaluator = Evaluator::new(network, batch, Some(log_det)).await?;
-    let mut spreads: BTreeMap<&'static str, Spread> = BTreeMap::new();
-    let mut draw = 0;
-    let likelihood = loop {
+    let estimator = Estimator::of(network, demand).await?;
+    let evaluator = Evaluator::new(network, batch, Some(estimator.log_det())).await?;
+    let pass = async |draw| {
         let mut count = 0;
         let columns = evaluator.columns(batches().inspect(|_| count += 1), seed, draw).await?;
-        draw += count;
-        for (name, values) in &columns {
-            spreads.entry(name).or_default().add(values);
-        }
-        let likelihood = spreads.get("bits_per_dim").or(spreads.get("log_prob"));
-        let likelihood = likelihood.expect("a model with a log-determinant has a density");
-        let enough = likelihood.passes >= 2 && likelihood.standard_error() <= demand.standard_error;
-        if enough || likelihood.passes >= demand.passes.max(2) {
-            break likelihood;
-        }
+        Ok((columns, count))
     };
-    let (probes, probe_standard_error) = (likelihood.passes, likelihood.standard_error());
-    let precision = Precision { terms, probes, probe_standard_error, bias_bound };
-    let columns = spreads.into_iter().map(|(name, spread)| (name, spread.means)).collect();
-    Ok(Estimate { columns, precision })
+    estimator.estimate(pass).await
+}
+
+/// How a likelihood is estimated, before anything is evaluated.
+#[derive(Clone, Copy, Debug)]
+pub struct Estimator {
+    demand: Demand,
+    /// Terms of the series and the bound on its bias; none where the log-determinant is a formula.
+    series: Option<(usize, Option<f64>)>,
+}
+
+impl Estimator {
+    /// What `demand` takes with the model of `network`.
+    ///
+    /// # Errors
+    /// Those of [`terms_for`]; [`Error::Gpu`] if the device failed.
+    pub async fn of(network: &Network, demand: Demand) -> Result<Self> {
+        let model = network.model();
+        if model.is_exact() {
+            return Ok(Self { demand, series: None });
+        }
+        let proved = lipschitz_constants(network).await?;
+        let (terms, bias_bound) = match terms_for(model, &proved, demand.bias) {
+            Ok(terms) => (terms, Some(bias_bound(model, &proved, terms))),
+            Err(_) => (terms_for(model, &nominal_constants(model), demand.bias)?, None),
+        };
+        Ok(Self { demand, series: Some((terms, bias_bound)) })
+    }
+
+    /// The log-determinant to evaluate with.
+    pub fn log_det(&self) -> LogDet {
+        match self.series {
+            None => LogDet::Exact,
+            Some((terms, _)) => LogDet::Neumann { terms, samples: 1, probe: Distribution::Rademacher },
+        }
+    }
+
+    /// The estimate, of as many passes over the data as it takes: `pass` gives the results of all samples with batches that
+    /// draw from a number on, and how many batches there were.
+    ///
+    /// # Errors
+    /// Those of `pass`.
+    pub async fn estimate(&self, mut pass: impl AsyncFnMut(u32) -> Result<(Columns, u32)>) -> Result<Estimate> {
+        let Some((terms, bias_bound)) = self.series else {
+            return Ok(Estimate { columns: pass(0).await?.0, precision: Precision::EXACT });
+        };
+        let mut spreads: BTreeMap<&'static str, Spread> = BTreeMap::new();
+        let mut draw = 0;
+        let likelihood = loop {
+            let (columns, count) = pass(draw).await?;
+            draw += count;
+            for (name, values) in &columns {
+                spreads.entry(name).or_default().add(values);
+            }
+            let likelihood = spreads.get("bits_per_dim").or(spreads.get("log_prob"));
+            let likelihood = likelihood.expect("a model with a log-determinant has a density");
+            let enough = likelihood.passes >= 2 && likelihood.standard_error() <= self.demand.standard_error;
+            if enough || likelihood.passes >= self.demand.passes.max(2) {
+                break likelihood;
+            }
+        };
+        let (probes, probe_standard_error) = (likelihood.passes, likelihood.standard_error());
+        let precision = Precision { terms, probes, probe_standard_error, bias_bound };
+        let columns = spreads.into_iter().map(|(name, spread)| (name, spread.means)).collect();
+        Ok(Estimate { columns, precision })
+    }
 }
 
 /// Mean and spread of every sample over passes (Welford's recurrence).

@@ -150,15 +150,8 @@ impl Lab {
     pub async fn train(&self, name: &str, config: &Config) -> Step<Trained> {
         let folder = self.out.join(name);
         output::note(&format!("{}: training {name}", self.experiment.name));
-        let options = Options {
-            config: config.clone(),
-            out: folder.clone(),
-            resume: false,
-            adapters: self.adapter.iter().cloned().collect(),
-            steps: None,
-            init: None,
-            watch: None,
-        };
+        let adapters = self.adapter.iter().cloned().collect();
+        let options = Options { adapters, ..Options::new(config.clone(), &folder) };
         let outcome = run::complete(options).await?;
         self.keep_time()?;
         if outcome != Outcome::Done {

@@ -45,6 +45,16 @@ impl Mirror {
         }
     }
 
+    /// BLAKE3 over all numbers.
+    pub(super) fn hash(&self) -> Vec<u8> {
+        let mut hasher = blake3::Hasher::new();
+        for numbers in [&self.params, &self.state].into_iter().chain(&self.optimizer) {
+            hasher.update(&(numbers.len() as u64).to_le_bytes());
+            hasher.update(bytemuck::cast_slice(numbers));
+        }
+        hasher.finalize().as_bytes().to_vec()
+    }
+
     /// Brings everything to a device.
     pub fn write(&self, learner: &Learner) {
         self.write_model(learner);

@@ -1,20 +1,20 @@
 //! Training over several devices: see the [module above](super).
 
-use std::collections::HashMap;
+use std::ops::Range;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::crew::each;
+use super::message;
 use super::mirror::Mirror;
+use super::peers::{Alone, Peers, rows};
 use super::shares::{divide, pieces, seconds};
-use super::worker::{Assignment, Contribution, Verdict, Worker};
+use super::worker::Worker;
 use crate::checkpoint::Checkpoint;
-use crate::config::{Config, OnNonfinite};
+use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::gpu::{Adapter, Gpu, Tuning, adapters, block_on};
-use crate::network::STATE;
-use crate::nn::model::DENSITY_LOSS;
 use crate::optim;
-use crate::train::{GRADS, Learner, StepReport};
+use crate::train::Learner;
 
 /// Steps after a division before it is looked at again: the first time soon, as it was made without measurements.
 const FIRST_LOOK: u64 = 4;
@@ -48,8 +48,12 @@ impl Default for Patience {
 
 /// A model in training on several devices, of which the first leads.
 pub struct Replicas {
-    config: Config,
-    steps_per_epoch: u64,
+    pub(super) config: Config,
+    /// Other processes that train the same model.
+    pub(super) peers: Rc<dyn Peers>,
+    /// The rows of a batch that this process computes.
+    rows: Range<usize>,
+    pub(super) steps_per_epoch: u64,
     tuning: Tuning,
     pub(super) patience: Patience,
     /// Samples in a batch of an evaluation: as many as the smallest device has room for.
@@ -57,7 +61,7 @@ pub struct Replicas {
     pub(super) workers: Vec<Worker>,
     lost: Vec<Lost>,
     pub(super) mirror: Mirror,
-    step: u64,
+    pub(super) step: u64,
     divided_at: u64,
     looked: bool,
     notes: Vec<String>,
@@ -103,6 +107,8 @@ impl Replicas {
         }
         let mut replicas = Self {
             config: config.clone(),
+            peers: Rc::new(Alone),
+            rows: 0..config.data.batch,
             steps_per_epoch,
             tuning,
             patience,
@@ -136,6 +142,45 @@ impl Replicas {
         replicas.mirror = block_on(Mirror::of(&lead.learner))?;
         replicas.divide();
         Ok(replicas)
+    }
+
+    /// Trains together with other processes from here on, each on its part of the batch, from the numbers of rank 0.
+    ///
+    /// # Errors
+    /// [`Error::PeerLost`].
+    pub fn join(mut self, peers: Rc<dyn Peers>) -> Result<Self> {
+        self.peers = peers;
+        self.level()?;
+        Ok(self)
+    }
+
+    /// Goes on without processes that were lost, from the numbers of the new rank 0.
+    ///
+    /// # Errors
+    /// [`Error::PeerLost`] if that cannot be.
+    pub fn regroup(&mut self) -> Result<()> {
+        self.peers.regroup()?;
+        self.notes.push(format!("step {}: going on with {} processes", self.step, self.peers.count()));
+        self.level()
+    }
+
+    /// Takes everything back that was begun since the last finished step.
+    pub fn rewind(&mut self) {
+        self.workers.iter_mut().for_each(|worker| (worker.stale, worker.begun) = (true, false));
+        self.mirror.write(&self.workers[0].learner);
+    }
+
+    /// Takes the numbers and the step of rank 0, and divides the batch anew.
+    fn level(&mut self) -> Result<()> {
+        let told = if self.peers.count() > 1 { message::of_mirror(&self.mirror, self.step, 0) } else { Vec::new() };
+        let told = self.peers.share(told)?;
+        if self.peers.count() > 1 {
+            (self.mirror, self.step, _) = message::mirror(&told);
+        }
+        self.rows = rows(self.config.data.batch, self.peers.count(), self.peers.rank());
+        self.divide();
+        self.rewind();
+        Ok(())
     }
 
     /// Opens and prepares one device; smaller batches of evaluation where there is no room for those so far.
@@ -180,8 +225,7 @@ impl Replicas {
     /// # Errors
     /// [`Error::Gpu`] if no device is left.
     pub fn initialize(&mut self, x: &[f32]) -> Result<()> {
-        self.on_lead(|learner| block_on(learner.initialize(x)))?;
-        self.reflect()
+        self.by_the_first(|learner| block_on(learner.initialize(x)))
     }
 
     /// Brings the norms of all layers to their limits: [`Learner::finish`].
@@ -189,8 +233,16 @@ impl Replicas {
     /// # Errors
     /// [`Error::Gpu`] if no device is left.
     pub fn finish(&mut self) -> Result<()> {
-        self.on_lead(|learner| block_on(learner.finish()))?;
-        self.reflect()
+        self.by_the_first(|learner| block_on(learner.finish()))
+    }
+
+    /// Does `work` on the lead of rank 0, and brings the result to all.
+    fn by_the_first(&mut self, work: impl Fn(&mut Learner) -> Result<()>) -> Result<()> {
+        if self.peers.rank() == 0 {
+            self.on_lead(work)?;
+            self.reflect()?;
+        }
+        if self.peers.count() > 1 { self.level() } else { Ok(()) }
     }
 
     /// Everything the run needs to go on from here: [`Learner::checkpoint`].
@@ -199,6 +251,10 @@ impl Replicas {
     /// [`Error::Gpu`] if no device is left; [`Error::Diverged`] if a number is not finite.
     pub fn checkpoint(&mut self) -> Result<Checkpoint> {
         let step = self.step;
+        if self.peers.rank() > 0 {
+            // The optimizer's state on the device is rank 0's alone.
+            self.rewind();
+        }
         self.on_lead(|learner| block_on(learner.checkpoint(step)))
     }
 
@@ -212,95 +268,18 @@ impl Replicas {
         }
     }
 
-    /// Does one step on a batch, whatever happens to devices meanwhile.
-    ///
-    /// # Errors
-    /// [`Error::Gpu`] or [`Error::OutOfMemory`] if no device is left, [`Error::Diverged`] if the loss is not finite,
-    /// [`Error::Verification`] if the backward pass could not invert a block. The step is then not done.
-    pub fn step(&mut self, x: &[f32], labels: &[u32]) -> Result<StepReport> {
-        self.ask_the_lost();
-        self.look_at_the_division();
+    /// Does `work` until it succeeds; devices that fail in it are done without from then on.
+    pub(super) fn locally<T>(&mut self, mut work: impl FnMut(&mut Self) -> Result<T, Trouble>) -> Result<T> {
         loop {
-            match self.attempt(x, labels) {
-                Ok(report) => {
-                    self.step += 1;
-                    return Ok(report);
-                }
+            let bound = (0..self.workers.len()).try_for_each(|number| {
+                self.workers[number].bind().map_err(|error| Trouble::of(&self.workers, number, error))
+            });
+            match bound.and_then(|()| work(self)) {
+                Ok(done) => return Ok(done),
                 Err(Trouble::Other(error)) => return Err(error),
                 Err(Trouble::Devices(failed)) => self.without(failed)?,
             }
         }
-    }
-
-    fn attempt(&mut self, x: &[f32], labels: &[u32]) -> Result<StepReport, Trouble> {
-        for number in 0..self.workers.len() {
-            if let Err(error) = self.workers[number].bind() {
-                return Err(Trouble::of(&self.workers, number, error));
-            }
-        }
-        let step = u32::try_from(self.step).expect("fewer than 2^24 steps");
-        let assignment = Assignment { x, seed: self.config.train.seed, step, mirror: &self.mirror };
-        let limit = self.patience.step;
-
-        let parts = each(&mut self.workers, limit, |worker| worker.forward(&assignment));
-        let parts = all(&self.workers, parts)?;
-        let mut activations: Vec<Vec<f32>> = Vec::new();
-        for part in parts {
-            activations.resize(part.len(), Vec::new());
-            activations.iter_mut().zip(part).for_each(|(whole, part)| whole.extend(part));
-        }
-        let lead = &self.workers[0];
-        let of_lead = |error| Trouble::of(&self.workers, 0, error);
-        let verdict = lead.judge(&activations, labels).map_err(of_lead)?;
-        drop(activations);
-        let memory = lead.learner.network().memory();
-        // With the head's new statistics in it, and the old vectors.
-        let state = if verdict.is_some() { block_on(memory.read(STATE)).map_err(of_lead)? } else { Vec::new() };
-        let verdict = verdict.unwrap_or_default();
-
-        let (old, mirror) = (&self.mirror.state, &self.mirror);
-        let work = |worker: &mut Worker, leads: bool| {
-            let state = if leads && !state.is_empty() { &state } else { old };
-            worker.backward(&Assignment { mirror, ..assignment }, &verdict.activations, state)
-        };
-        let contributions = each(&mut self.workers, limit, |worker| work(worker, worker.leads));
-        let mut total = Contribution::default();
-        for contribution in all(&self.workers, contributions)? {
-            total.merge(&contribution);
-        }
-        let gradients = self.with_head(total.gradients.clone(), &verdict);
-        let (loss, values) = results(&verdict, &total);
-
-        let lead = &self.workers[0].learner;
-        lead.network().memory().write(GRADS, &gradients);
-        lead.set_loss(loss);
-        let learning_rate = lead.update(self.step);
-        let of_lead = |error| Trouble::of(&self.workers, 0, error);
-        let nonfinite = block_on(lead.start_read_nonfinite()).map_err(of_lead)?[0] as u32;
-        let mirror = block_on(Mirror::of(lead)).map_err(of_lead)?;
-        let skipped = self.config.train.on_nonfinite == OnNonfinite::Skip;
-        let report = StepReport::of(self.step, learning_rate, &values, nonfinite, skipped).map_err(Trouble::Other)?;
-        self.mirror = mirror;
-        self.workers.iter_mut().skip(1).for_each(|worker| worker.stale = true);
-        Ok(report)
-    }
-
-    /// The gradients of the batch, those in the head's parameters included.
-    fn with_head(&self, sums: Vec<f64>, verdict: &Verdict) -> Vec<f32> {
-        let mut gradients: Vec<f32> = sums.into_iter().map(|sum| sum as f32).collect();
-        if verdict.gradients.is_empty() {
-            return gradients;
-        }
-        let network = self.workers[0].learner.network();
-        for param in network.model().params().iter().filter(|param| param.is_parameter()) {
-            if !network.model().is_of_head(&param.name) {
-                continue;
-            }
-            let first = network.memory().place_in_bucket(&param.name);
-            let place = first..first + param.shape.len();
-            gradients[place.clone()].copy_from_slice(&verdict.gradients[place]);
-        }
-        gradients
     }
 
     /// Goes on without devices that failed, or with less for those that were only short of memory.
@@ -321,11 +300,15 @@ impl Replicas {
             self.lost.push(Lost::new(&worker.adapter, worker.least_pieces, self.patience.retry));
             last = Some(error);
         }
-        self.workers.iter_mut().for_each(|worker| worker.stale = true);
-        let Some(lead) = self.workers.first_mut() else {
+        if self.workers.is_empty() && self.peers.count() > 1 {
+            // The others wait: better to open a device at once than to leave them.
+            self.lost.iter_mut().for_each(|lost| lost.next = Instant::now());
+            self.ask_the_lost();
+        }
+        if self.workers.is_empty() {
             return Err(last.unwrap_or_else(|| Error::Gpu("no device is left".into())));
-        };
-        self.mirror.write(&lead.learner);
+        }
+        self.rewind();
         if last.is_some() {
             self.divide();
         }
@@ -362,7 +345,7 @@ impl Replicas {
     }
 
     /// Tries to open devices that were lost, where it is time.
-    fn ask_the_lost(&mut self) {
+    pub(super) fn ask_the_lost(&mut self) {
         let now = Instant::now();
         let (due, later): (Vec<Lost>, Vec<Lost>) =
             std::mem::take(&mut self.lost).into_iter().partition(|lost| lost.next <= now);
@@ -392,7 +375,7 @@ impl Replicas {
     }
 
     /// Divides the batch anew if that is worth the compilation of other kernels.
-    fn look_at_the_division(&mut self) {
+    pub(super) fn look_at_the_division(&mut self) {
         let wait = if self.looked { NEXT_LOOK } else { FIRST_LOOK };
         if self.workers.len() < 2 || self.step < self.divided_at + wait {
             return;
@@ -400,15 +383,12 @@ impl Replicas {
         (self.divided_at, self.looked) = (self.step, true);
         let speeds = self.speeds();
         let now: Vec<usize> = self.workers.iter().map(|worker| worker.len).collect();
-        let better = divide(self.config.data.batch, &speeds);
+        let better = divide(self.rows.len(), &speeds);
         if better != now && seconds(&better, &speeds) < WORTHWHILE * seconds(&now, &speeds) {
             self.divide();
-            let shares: Vec<String> = self
-                .workers
-                .iter()
-                .zip(&speeds)
-                .map(|(worker, speed)| format!("{} {} ({speed:.0}/s)", worker.id(), worker.len))
-                .collect();
+            // Not in the order of before: another device may lead now.
+            let share = |(worker, speed): (&Worker, f64)| format!("{} {} ({speed:.0}/s)", worker.id(), worker.len);
+            let shares: Vec<String> = self.workers.iter().zip(self.speeds()).map(share).collect();
             self.notes.push(format!("step {}: samples of a batch by measured speed: {}", self.step, shares.join(", ")));
         }
     }
@@ -420,12 +400,19 @@ impl Replicas {
         self.workers.iter().map(|worker| worker.speed.unwrap_or(usual)).collect()
     }
 
-    /// Gives every device its share.
+    /// Gives every device its share. The lead has one: it is where power iteration goes on.
     fn divide(&mut self) {
-        let shares = divide(self.config.data.batch, &self.speeds());
-        let mut first = 0;
+        let mut shares = divide(self.rows.len(), &self.speeds());
+        let largest = (0..shares.len()).rev().max_by_key(|&number| shares[number]).unwrap_or(0);
+        if shares.first() == Some(&0) && largest > 0 {
+            shares.swap(0, largest);
+            self.workers.swap(0, largest);
+            self.rewind();
+        }
+        let mut first = self.rows.start;
         for (number, (worker, len)) in self.workers.iter_mut().zip(shares).enumerate() {
             (worker.first, worker.len, worker.leads) = (first, len, number == 0);
+            worker.begun = false;
             worker.least_pieces = worker.least_pieces.clamp(1, len.max(1));
             first += len;
         }
@@ -473,19 +460,6 @@ impl Trouble {
         let failed = workers[number].gpu().check().is_err() || matches!(error, Error::Gpu(_) | Error::OutOfMemory(_));
         if failed { Self::Devices(vec![(number, error)]) } else { Self::Other(error) }
     }
-}
-
-/// The loss, and the results of the whole batch by name.
-fn results(verdict: &Verdict, total: &Contribution) -> (f32, HashMap<&'static str, f32>) {
-    let mut values: HashMap<&'static str, f32> = total.sums.iter().map(|(&name, &sum)| (name, sum as f32)).collect();
-    values.extend(&total.largest);
-    let mut loss = total.sums.get(DENSITY_LOSS).copied().unwrap_or_default();
-    if !verdict.gradients.is_empty() {
-        loss += f64::from(verdict.loss);
-        values.insert("accuracy", verdict.accuracy);
-    }
-    values.insert("loss", loss as f32);
-    (loss as f32, values)
 }
 
 /// All results, or who failed.

@@ -16,9 +16,9 @@ use crate::nn::{Probes, reversible};
 use crate::train::{GRADS, Learner};
 
 /// Scalars of a shard that add up to the batch's.
-const SUMMED: [&str; 4] = [DENSITY_LOSS, "log_prior", "log_det", "bits_per_dim"];
+pub(super) const SUMMED: [&str; 4] = [DENSITY_LOSS, "log_prior", "log_det", "bits_per_dim"];
 /// Scalars of which the largest counts.
-const LARGEST: [&str; 2] = [reversible::RESIDUAL, reversible::DRIFT];
+pub(super) const LARGEST: [&str; 2] = [reversible::RESIDUAL, reversible::DRIFT];
 /// How much of a new measurement of speed is believed.
 const BELIEF: f64 = 0.3;
 
@@ -61,6 +61,8 @@ pub(super) struct Worker {
     pub(super) least_pieces: usize,
     /// Whether its parameters and state are older than the mirror.
     pub(super) stale: bool,
+    /// Whether the forward pass of its share, in one piece, is done and waits for the rest.
+    pub(super) begun: bool,
     /// Samples a second, once known.
     pub(super) speed: Option<f64>,
     /// Seconds spent in this step.
@@ -103,6 +105,7 @@ impl Worker {
                 leads: false,
                 least_pieces: 1,
                 stale: true,
+                begun: false,
                 speed: None,
                 spent: 0.0,
                 warm: 0,
@@ -149,6 +152,7 @@ impl Worker {
         }
         // Its memory is wanted for the next one; buffers are freed when the device is next looked after.
         self.task = None;
+        self.begun = false;
         block_on(self.gpu().idle())?;
         let n = self.piece();
         let graph = self.learner.network().model().shard_graph(n, total, Probes::Keys);
@@ -164,9 +168,7 @@ impl Worker {
     pub(super) fn forward(&mut self, assignment: &Assignment<'_>) -> Result<Vec<Vec<f32>>> {
         let begun = Instant::now();
         self.spent = 0.0;
-        if std::mem::take(&mut self.stale) {
-            assignment.mirror.write_model(&self.learner);
-        }
+        self.refresh(assignment.mirror);
         let mut activations = vec![Vec::new(); self.scales];
         if self.scales > 0 && self.len > 0 {
             for piece in 0..self.pieces() {
@@ -175,9 +177,17 @@ impl Worker {
                     all.extend(block_on(self.task().read(&seen(scale)))?);
                 }
             }
+            self.begun = self.pieces() == 1;
         }
         self.spent += begun.elapsed().as_secs_f64();
         Ok(activations)
+    }
+
+    /// Brings the mirror's parameters and state to the device, where it has older ones.
+    pub(super) fn refresh(&mut self, mirror: &Mirror) {
+        if std::mem::take(&mut self.stale) {
+            mirror.write_model(&self.learner);
+        }
     }
 
     /// The rest: gradients, given those in the activations of the whole batch. `state` is what the device must hold as its
@@ -193,13 +203,13 @@ impl Worker {
         if self.len == 0 {
             return Ok(contribution);
         }
-        let whole = self.pieces() == 1;
         for piece in 0..self.pieces() {
-            if piece > 0 && !state.is_empty() {
-                // The piece before has advanced the power iteration.
-                self.learner.network().memory().write(STATE, state);
-            }
-            if !whole || self.scales == 0 {
+            if !std::mem::take(&mut self.begun) {
+                self.refresh(assignment.mirror);
+                // The piece before has advanced the power iteration; a device that takes over has the old statistics.
+                if (piece > 0 || self.leads && self.scales > 0) && !state.is_empty() {
+                    self.learner.network().memory().write(STATE, state);
+                }
                 self.begin(assignment, piece);
             }
             let (first, n) = (self.first + piece * self.piece(), self.piece());
@@ -248,6 +258,15 @@ impl Worker {
         task
     }
 
+    /// Sees to it that evaluations take batches of this size.
+    pub(super) fn evaluate_batches_of(&mut self, size: usize) -> Result<()> {
+        if self.evaluator.batch() != size {
+            let log_det = self.learner.network().model().training_log_det();
+            self.evaluator = block_on(Evaluator::new(self.learner.network_mut(), size, log_det))?;
+        }
+        Ok(())
+    }
+
     /// The head on the activations of the whole batch: results and the gradients in the activations.
     pub(super) fn judge(&self, activations: &[Vec<f32>], labels: &[u32]) -> Result<Option<Verdict>> {
         let Some(head) = &self.head else { return Ok(None) };
@@ -286,8 +305,10 @@ pub(super) struct Verdict {
     pub(super) accuracy: f32,
     /// The loss's gradients in the activations of each scale.
     pub(super) activations: Vec<Vec<f32>>,
-    /// The bucket of gradients, of which those of the head are new.
+    /// The bucket of gradients, of which those of the head are new. Only rank 0 has it.
     pub(super) gradients: Vec<f32>,
+    /// The state after the head: its new statistics, and the old vectors. Only rank 0 has it.
+    pub(super) state: Vec<f32>,
 }
 
 impl Contribution {

@@ -25,15 +25,20 @@ pub const MODEL: &str = "model.safetensors";
 #[derive(Clone, Debug)]
 pub struct Folder {
     path: PathBuf,
+    /// Whether this process writes it: of several that train together one does.
+    writes: bool,
 }
 
 impl Folder {
-    /// The folder at `path`, for a new run or to `resume`. Nothing is written yet: see `Folder::make`.
+    /// The folder at `path`, for a new run or to `resume`. Nothing is written yet, nor ever unless it `writes`.
     ///
     /// # Errors
     /// [`Error::Config`] if it holds a run already and `resume` is not asked for, or holds none and `resume` is.
-    pub fn open(path: &Path, resume: bool) -> Result<Self> {
-        let folder = Self { path: path.into() };
+    pub fn open(path: &Path, resume: bool, writes: bool) -> Result<Self> {
+        let folder = Self { path: path.into(), writes };
+        if !writes {
+            return Ok(folder);
+        }
         let begun = !checkpoints::all(path).is_empty();
         if resume && !begun {
             return Err(Error::Config(format!(
@@ -50,19 +55,27 @@ impl Folder {
         Ok(folder)
     }
 
-    /// Makes the folder where it is not there.
-    ///
-    /// # Errors
-    /// [`Error::Io`] if it cannot be made.
-    pub(super) fn make(&self) -> Result<()> {
-        fs::create_dir_all(&self.path).map_err(|source| Error::Io { path: self.path.clone(), source })
+    /// The folder of a run that another process has written so far.
+    pub(super) fn taken_over(path: &Path) -> Self {
+        Self { path: path.into(), writes: true }
     }
 
-    /// Takes the folder for this run alone, until the result is dropped or the process ends, however it ends.
+    /// Makes the folder where it is not there, takes it for this run alone until the result is dropped or the process ends,
+    /// however it ends, and writes the configuration.
     ///
     /// # Errors
-    /// [`Error::Config`] if another run has it.
-    pub(super) fn lock(&self) -> Result<Lock> {
+    /// [`Error::Io`] if it cannot be made, [`Error::Config`] if another run has it.
+    pub(super) fn begin(&self, config: &Config) -> Result<Option<Lock>> {
+        if !self.writes {
+            return Ok(None);
+        }
+        fs::create_dir_all(&self.path).map_err(|source| Error::Io { path: self.path.clone(), source })?;
+        let lock = self.lock()?;
+        self.write_config(config)?;
+        Ok(Some(lock))
+    }
+
+    fn lock(&self) -> Result<Lock> {
         let path = self.file(LOCK);
         let fail = |source: std::io::Error| Error::Io { path: path.clone(), source };
         let mut file =
@@ -124,6 +137,9 @@ impl Folder {
     }
 
     pub(super) fn write_config(&self, config: &Config) -> Result<()> {
+        if !self.writes {
+            return Ok(());
+        }
         write_whole(&self.file(CONFIG), config.to_toml().as_bytes())
     }
 
@@ -150,11 +166,17 @@ impl Folder {
     }
 
     pub(super) fn save(&self, checkpoint: &Checkpoint, keep: usize) -> Result<()> {
+        if !self.writes {
+            return Ok(());
+        }
         checkpoints::save(&self.path, checkpoint, keep)
     }
 
     /// Saves the best model so far.
     pub(super) fn save_best(&self, checkpoint: Checkpoint) -> Result<()> {
+        if !self.writes {
+            return Ok(());
+        }
         checkpoint.averaged()?.model_only().save(&self.file(BEST))
     }
 
@@ -179,12 +201,18 @@ impl Folder {
     }
 
     pub(super) fn write_tuning(&self, choices: &BTreeMap<String, String>) -> Result<()> {
+        if !self.writes {
+            return Ok(());
+        }
         let text = serde_json::to_string_pretty(choices).expect("names can be written as JSON");
         write_whole(&self.file(TUNING), text.as_bytes())
     }
 
     /// Drops the lines of steps from `step` on, which the run is about to do again, and a line cut short.
     pub(super) fn cut_metrics(&self, step: u64) -> Result<()> {
+        if !self.writes {
+            return Ok(());
+        }
         let path = self.file(METRICS);
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
@@ -212,9 +240,12 @@ impl Folder {
 
     pub(super) fn log(&self) -> Result<Log> {
         let path = self.metrics_path();
+        if !self.writes {
+            return Ok(Log { file: None, path, waiting: String::new() });
+        }
         let file = OpenOptions::new().create(true).append(true).open(&path);
         let file = file.map_err(|source| Error::Io { path: path.clone(), source })?;
-        Ok(Log { file, path, waiting: String::new() })
+        Ok(Log { file: Some(file), path, waiting: String::new() })
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -227,9 +258,10 @@ pub(super) struct Lock {
     _file: File,
 }
 
-/// The open `metrics.jsonl`. Lines that cannot be written, as on a full disk, wait until they can.
+/// The open `metrics.jsonl`. Lines that cannot be written, as on a full disk, wait until they can. Without a file nothing
+/// is written.
 pub(super) struct Log {
-    file: File,
+    file: Option<File>,
     path: PathBuf,
     waiting: String,
 }
@@ -249,11 +281,13 @@ impl Log {
     /// [`Error::Io`] if it still cannot be written.
     pub(super) fn flush(&mut self) -> Result<()> {
         let fail = |path: &Path, source| Error::Io { path: path.into(), source };
-        let before = self.file.metadata().map_err(|source| fail(&self.path, source))?.len();
-        if let Err(source) = self.file.write_all(self.waiting.as_bytes()) {
-            // A part of a line would spoil the next.
-            let _ = self.file.set_len(before);
-            return Err(fail(&self.path, source));
+        if let Some(file) = &mut self.file {
+            let before = file.metadata().map_err(|source| fail(&self.path, source))?.len();
+            if let Err(source) = file.write_all(self.waiting.as_bytes()) {
+                // A part of a line would spoil the next.
+                let _ = file.set_len(before);
+                return Err(fail(&self.path, source));
+            }
         }
         self.waiting.clear();
         Ok(())

@@ -7,7 +7,7 @@ use crate::gpu::Gpu;
 /// Times that a run begins again without having got further.
 const MOST_RESTARTS: u32 = 3;
 /// Times that the learning rate is halved.
-const MOST_ROLLBACKS: u32 = 8;
+pub(super) const MOST_ROLLBACKS: u32 = 8;
 
 /// What has gone wrong so far.
 #[derive(Debug)]

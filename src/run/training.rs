@@ -1,6 +1,7 @@
 //! What a run trains with: one device, which is never waited for, or several that work as one.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use crate::checkpoint::Checkpoint;
 use crate::cli::output;
@@ -13,7 +14,7 @@ use crate::gpu::{Adapter, Gpu, Tuning};
 use crate::network::PARAMS;
 use crate::nn::Model;
 use crate::optim;
-use crate::parallel::{Patience, Replicas};
+use crate::parallel::{Patience, Peers, Replicas};
 use crate::train::{StepReport, Trainer};
 
 /// Name under which parameters wait while their average is evaluated.
@@ -45,10 +46,11 @@ impl Training {
         tuning: &Tuning,
         start: Option<&Checkpoint>,
         pieces: usize,
+        peers: Rc<dyn Peers>,
     ) -> Result<Self> {
         let per_epoch = source.steps_per_epoch();
         let mut least_pieces = pieces;
-        if let ([adapter], 1) = (adapters, pieces) {
+        if let ([adapter], 1, 1) = (adapters, pieces, peers.count()) {
             match One::new(adapter, config, source, tuning, start).await {
                 Err(Error::OutOfMemory(problem)) if config.data.batch > 1 && !config.model.batch_norm => {
                     output::note(&format!(
@@ -61,7 +63,8 @@ impl Training {
             }
         }
         let patience = Patience::default();
-        let mut replicas = Replicas::new(adapters, config, per_epoch, tuning.clone(), start, least_pieces, patience)?;
+        let mut replicas =
+            Replicas::new(adapters, config, per_epoch, tuning.clone(), start, least_pieces, patience)?.join(peers)?;
         if start.is_none() {
             replicas.initialize(source.first(config.train.init_batch).x.data())?;
         }
@@ -160,6 +163,35 @@ impl Training {
         match self {
             Self::One(one) => one.evaluate(test, seed).await,
             Self::Many(replicas) => replicas.evaluate(|batch| test.once(batch), seed),
+        }
+    }
+
+    /// Compares what all devices hold: [`Replicas::compare`].
+    ///
+    /// # Errors
+    /// [`Error::Verification`], [`Error::PeerLost`].
+    pub(super) fn compare(&mut self) -> Result<()> {
+        match self {
+            Self::One(_) => Ok(()),
+            Self::Many(replicas) => replicas.compare(),
+        }
+    }
+
+    /// Goes on without processes that were lost: [`Replicas::regroup`].
+    ///
+    /// # Errors
+    /// [`Error::PeerLost`].
+    pub(super) fn regroup(&mut self) -> Result<()> {
+        match self {
+            Self::One(_) => Ok(()),
+            Self::Many(replicas) => replicas.regroup(),
+        }
+    }
+
+    /// Takes back what was begun since the last finished step.
+    pub(super) fn rewind(&mut self) {
+        if let Self::Many(replicas) = self {
+            replicas.rewind();
         }
     }
 

@@ -8,6 +8,7 @@ Tasks of the project; each sets up what it needs and says so.
 
     cargo xtask demo [--yes] [--out DIR]         build the program, run the demonstration, write pictures and report.html
     cargo xtask test [--yes] [--only SUITE]…     everything that CI runs; the last line counts the suites
+    cargo xtask mpi                              fetch an MPI where there is none, and build the program with it
     cargo xtask setup [--yes]                    only the set-up: a Vulkan driver, a browser, Node, Python
 
     --yes         install what is missing without asking (CI=true does the same); needs root or passwordless sudo
@@ -20,6 +21,7 @@ Tasks of the project; each sets up what it needs and says so.
 pub(crate) enum Task {
     Demo { yes: bool, out: PathBuf },
     Test { yes: bool, only: Vec<&'static str> },
+    Mpi,
     Setup { yes: bool },
     Help(String),
 }
@@ -44,6 +46,7 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Task, Stop> {
                 let suite = names.iter().find(|known| **known == name);
                 only.push(*suite.ok_or_else(|| unknown("suite", name, &names))?);
             }
+            ("mpi", _) => return Err(unknown("option", flag, &["--help"])),
             ("demo", _) => return Err(unknown("option", flag, &["--yes", "--out", "--help"])),
             ("test", _) => return Err(unknown("option", flag, &["--yes", "--only", "--help"])),
             ("setup", _) => return Err(unknown("option", flag, &["--yes", "--help"])),
@@ -53,9 +56,10 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Task, Stop> {
     match task {
         "demo" => Ok(Task::Demo { yes, out: out.unwrap_or_else(|| PathBuf::from("runs/demo")) }),
         "test" => Ok(Task::Test { yes, only }),
+        "mpi" => Ok(Task::Mpi),
         "setup" => Ok(Task::Setup { yes }),
         "help" | "--help" | "-h" => Ok(Task::Help(help())),
-        _ => Err(unknown("task", task, &["demo", "test", "setup", "help"])),
+        _ => Err(unknown("task", task, &["demo", "test", "mpi", "setup", "help"])),
     }
 }
 
@@ -110,6 +114,7 @@ mod tests {
             parse_line("test --only fmt --only tint -y"),
             Ok(Task::Test { yes: true, only: vec!["fmt", "tint"] })
         );
+        assert_eq!(parse_line("mpi"), Ok(Task::Mpi));
         assert_eq!(parse_line("setup"), Ok(Task::Setup { yes: false }));
         assert!(matches!(parse_line(""), Ok(Task::Help(text)) if text.contains("cargo xtask demo")));
     }

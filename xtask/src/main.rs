@@ -1,4 +1,4 @@
-//! The project's own tasks: `cargo xtask demo`, `test` and `setup`.
+//! The project's own tasks: `cargo xtask demo`, `test`, `mpi` and `setup`.
 //!
 //! It is built before anything else, so it depends on the standard library alone. Each task first sees to what it needs
 //! (a Vulkan driver, a browser, the wasm target), says what it is about to do, and changes the system only with
@@ -8,6 +8,7 @@ mod cli;
 mod demo;
 mod drivers;
 mod machine;
+mod mpi;
 mod run;
 mod setup;
 mod suites;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         }
         Task::Demo { yes, out } => demo::run(&machine, yes, &out),
         Task::Test { yes, only } => test::run(&machine, yes, &only),
+        Task::Mpi => mpi::build(&machine),
         Task::Setup { yes } => setup::ensure(&machine, setup::Needs::TEST, yes).map(|()| 0),
     });
     match outcome {

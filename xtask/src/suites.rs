@@ -2,6 +2,7 @@
 
 use crate::drivers::Drivers;
 use crate::machine::Machine;
+use crate::mpi::Mpi;
 use crate::wasm::Toolchain;
 use crate::{run, setup};
 use std::path::{Path, PathBuf};
@@ -58,6 +59,12 @@ pub(crate) const ALL: &[Suite] = &[
         run: python,
     },
     Suite { name: "doctests", about: "the examples in the documentation", needs_adapter: false, run: doctests },
+    Suite {
+        name: "mpi",
+        about: "several processes under Open MPI, which are lost or stopped",
+        needs_adapter: false,
+        run: mpi,
+    },
 ];
 
 /// The variable that names the file of [`Bench::adapters`].
@@ -150,6 +157,22 @@ fn environment(bench: &Bench) -> Result<PathBuf, String> {
 
 fn doctests(bench: &Bench) -> Result<(), String> {
     run::run(bench.cargo().args(["test", "--workspace", "--locked", "--doc"]))
+}
+
+fn mpi(bench: &Bench) -> Result<(), String> {
+    if !cfg!(target_os = "linux") {
+        println!("not run: it looks for its processes in Linux's /proc");
+        return Ok(());
+    }
+    let mpi = Mpi::prepare(bench.machine)?;
+    component("clippy", "clippy");
+    let features = ["--locked", "--features", "mpi"];
+    let mut clippy = mpi.with(run::cargo());
+    run::run(clippy.arg("clippy").args(features).args(["--lib", "--", "-D", "warnings"]))?;
+    let mut tests = mpi.with(bench.cargo());
+    // One after the other: each brings several processes, and the cores are few.
+    tests.arg("test").args(features).args(["--test", "mpi", "--", "--test-threads", "1"]);
+    run::run(tests.env("IRESNET_MPIRUN", mpi.mpirun()))
 }
 
 fn tint(bench: &Bench) -> Result<(), String> {
