@@ -16,10 +16,14 @@
 //! the walk hands the value it recovered to the step before. [`Graph::vjp_recovering`] says how far recovered values
 //! have drifted from the true ones.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use crate::graph::{Derived, Function, FunctionRef, Graph, NodeId, OwnVjp};
 use crate::ops::Op;
+use crate::sorted::Map;
+
+/// Cotangents of the results of a call, by number.
+type Results = Map<usize, NodeId>;
 
 /// What a reverse walk finds beside cotangents, where [derivatives recover values](OwnVjp::recovered).
 #[derive(Clone, Debug, Default)]
@@ -80,7 +84,7 @@ impl Graph {
     #[track_caller]
     fn vjp_sparse(&mut self, outputs: &[(NodeId, NodeId)], wrt: &[NodeId]) -> (Vec<Option<NodeId>>, Recovery) {
         let mut recovery = Recovery::default();
-        let mut cotangents: BTreeMap<NodeId, NodeId> = BTreeMap::new();
+        let mut cotangents: Map<NodeId, NodeId> = Map::default();
         let active = self.dependent_on(wrt);
         for &(y, ct) in outputs {
             let (of_y, of_ct) = (self.shape(y), self.shape(ct));
@@ -91,16 +95,16 @@ impl Graph {
         }
         let mut found: Vec<Option<NodeId>> = vec![None; wrt.len()];
         // Cotangents of the results of calls, by call and number of the result.
-        let mut of_results: BTreeMap<NodeId, BTreeMap<usize, NodeId>> = BTreeMap::new();
+        let mut of_results: Map<NodeId, Results> = Map::default();
         loop {
-            let next_node = cotangents.last_key_value().map(|(&node, _)| node);
-            let next_call = of_results.last_key_value().map(|(&call, _)| call);
+            let next_node = cotangents.last_key();
+            let next_call = of_results.last_key();
             let Some(node) = next_node.max(next_call) else { break };
             let (inputs, parts) = if next_call == Some(node) {
-                let results = of_results.remove(&node).unwrap_or_default();
+                let results = of_results.remove(node).unwrap_or_default();
                 (self.node(node).inputs.clone(), self.call_vjp(node, &results, &active, &mut recovery))
             } else {
-                let Some(ct) = cotangents.remove(&node) else { break };
+                let Some(ct) = cotangents.remove(node) else { break };
                 for (slot, _) in found.iter_mut().zip(wrt).filter(|&(_, &x)| x == node) {
                     *slot = Some(ct);
                 }
@@ -109,9 +113,9 @@ impl Graph {
                     if !active[call.index()] {
                         continue;
                     }
-                    let existing = of_results.entry(call).or_default().remove(&get.index);
+                    let existing = of_results.or_insert(call, Results::default()).remove(get.index);
                     let total = existing.map_or(ct, |existing| self.add(existing, ct));
-                    of_results.entry(call).or_default().insert(get.index, total);
+                    of_results.or_insert(call, Results::default()).insert(get.index, total);
                     continue;
                 }
                 let inputs = self.node(node).inputs.clone();
@@ -119,7 +123,7 @@ impl Graph {
                     continue;
                 }
                 let op = self.node(node).op.clone();
-                (inputs, op.rule().vjp(self, node, ct))
+                (inputs, op.vjp(self, node, ct))
             };
             for (input, part) in inputs.into_iter().zip(parts) {
                 if let Some(part) = part.filter(|_| active[input.index()]) {
@@ -130,9 +134,9 @@ impl Graph {
         (found, recovery)
     }
 
-    fn accumulate(&mut self, cotangents: &mut BTreeMap<NodeId, NodeId>, node: NodeId, ct: NodeId) {
+    fn accumulate(&mut self, cotangents: &mut Map<NodeId, NodeId>, node: NodeId, ct: NodeId) {
         debug_assert_eq!(self.shape(node), self.shape(ct), "a rule gave a cotangent of another shape");
-        let total = match cotangents.get(&node) {
+        let total = match cotangents.get(node) {
             Some(&existing) => self.add(existing, ct),
             None => ct,
         };
@@ -159,7 +163,7 @@ impl Graph {
     fn call_vjp(
         &mut self,
         call: NodeId,
-        results: &BTreeMap<usize, NodeId>,
+        results: &Results,
         active: &[bool],
         recovery: &mut Recovery,
     ) -> Vec<Option<NodeId>> {
@@ -170,7 +174,7 @@ impl Graph {
             return self.call_own_vjp(call, vjp, results, recovery);
         }
         let wanted: Vec<bool> = arguments.iter().map(|argument| active[argument.index()]).collect();
-        let given: Vec<bool> = (0..count).map(|index| results.contains_key(&index)).collect();
+        let given: Vec<bool> = (0..count).map(|index| results.get(index).is_some()).collect();
         let derived = function.derived(&wanted, &given, || derive(&function, &wanted, &given));
         self.widen_call(call, derived.forward.clone());
         let mut all: Vec<NodeId> = derived.kept_inputs.iter().map(|&index| arguments[index]).collect();
@@ -189,7 +193,7 @@ impl Graph {
         &mut self,
         call: NodeId,
         vjp: &OwnVjp,
-        results: &BTreeMap<usize, NodeId>,
+        results: &Results,
         recovery: &mut Recovery,
     ) -> Vec<Option<NodeId>> {
         let Op::Call(function) = self.node(call).op.clone() else { return Vec::new() };
@@ -201,7 +205,7 @@ impl Graph {
         }
         for index in 0..function.graph().outputs().len() {
             let zero = |graph: &mut Self| graph.constant(0.0, function.output_shape(index).clone());
-            all.push(results.get(&index).copied().unwrap_or_else(|| zero(self)));
+            all.push(results.get(index).copied().unwrap_or_else(|| zero(self)));
         }
         let given = self.call(&vjp.function, &all);
         let (gradients, rest) = given.split_at(vjp.gradients.len());

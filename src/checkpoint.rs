@@ -9,21 +9,20 @@
 //! for readers who cannot compute it, and is believed by nobody: `iresnet verify` computes it anew. (An entry of its own
 //! would do, but a safetensors header holds entries in no fixed order, and equal models are to be equal files.)
 
+mod container;
+
 use std::collections::HashMap;
 use std::path::Path;
 
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
-
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::json::Value;
 use crate::nn::{Certificate, Model};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
 /// Version of the format; raised when older programs could misread it.
-const VERSION: u32 = 1;
+const VERSION: u64 = 1;
 /// The metadata entry.
 const ENTRY: &str = "iresnet";
 /// What [`Checkpoint::from_bytes`] says of a file whose hash differs.
@@ -57,18 +56,6 @@ pub struct Checkpoint {
     pub tensors: Vec<(String, Tensor)>,
 }
 
-#[derive(Serialize, Deserialize)]
-struct Header {
-    version: u32,
-    step: u64,
-    hash: String,
-    /// As it was written: a later version may know more keys, which must not change the hash.
-    config: Box<RawValue>,
-    /// As it stands there: a file whose certificate cannot be read is a model all the same.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    certificate: Option<Box<RawValue>>,
-}
-
 impl Checkpoint {
     /// The file's bytes. Equal contents give equal bytes. [`check`](Self::check) first: [`from_bytes`](Self::from_bytes)
     /// refuses numbers that are not finite.
@@ -78,30 +65,31 @@ impl Checkpoint {
 
     /// The file's bytes, with a certificate among the metadata.
     pub fn to_certified_bytes(&self, certificate: Option<&Certificate>) -> Vec<u8> {
-        let views = self.tensors.iter().map(|(name, tensor)| {
-            let bytes: &[u8] = bytemuck::cast_slice(tensor.data());
-            let view = TensorView::new(Dtype::F32, tensor.shape().extents().to_vec(), bytes);
-            (name.as_str(), view.expect("a tensor's data fit its shape"))
-        });
-        safetensors::serialize(views, Some(self.certified_metadata(certificate)))
-            .expect("the names of a model fit into a header")
+        let tensors = self
+            .tensors
+            .iter()
+            .map(|(name, tensor)| (name.as_str(), tensor.shape().extents(), bytemuck::cast_slice(tensor.data())));
+        container::write(tensors.collect(), &[(ENTRY, self.entry(certificate))])
     }
 
     /// The file's metadata. Whatever holds the tensors and this is a model file, also with the published code's unused
     /// tensors besides, and its counter as an integer.
     pub fn metadata(&self) -> HashMap<String, String> {
-        self.certified_metadata(None)
+        HashMap::from([(ENTRY.to_string(), self.entry(None))])
     }
 
-    fn certified_metadata(&self, certificate: Option<&Certificate>) -> HashMap<String, String> {
-        let config = RawValue::from_string(self.config.to_json()).expect("it is JSON");
+    fn entry(&self, certificate: Option<&Certificate>) -> String {
+        let mut entry = vec![
+            ("version", Value::Number(VERSION.to_string())),
+            ("step", Value::Number(self.step.to_string())),
+            ("hash", Value::Text(self.hash())),
+            ("config", self.config.tree()),
+        ];
         // JSON has no infinities: a certificate that holds one certifies nothing.
-        let certificate = certificate
-            .filter(|certificate| certificate.log_lipschitz.is_finite())
-            .map(|certificate| serde_json::value::to_raw_value(certificate).expect("numbers and names are JSON"));
-        let header = Header { version: VERSION, step: self.step, hash: self.hash(), config, certificate };
-        let json = serde_json::to_string(&header).expect("a configuration can be written as JSON");
-        HashMap::from([(ENTRY.to_string(), json)])
+        if let Some(certificate) = certificate.filter(|certificate| certificate.log_lipschitz.is_finite()) {
+            entry.push(("certificate", certificate.tree()));
+        }
+        Value::Object(entry.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()).to_string()
     }
 
     /// Reads a file's bytes; `path` is named in errors.
@@ -114,49 +102,43 @@ impl Checkpoint {
         if bytes.is_empty() {
             return Err(fail("the file is empty; was it interrupted while being copied?".into()));
         }
-        let file = SafeTensors::deserialize(bytes).map_err(|error| {
+        let (metadata, entries) = container::read(bytes).map_err(|error| {
             fail(format!(
                 "not a whole .safetensors file ({error}); {} bytes: truncated, or a pointer to the real file?",
                 bytes.len()
             ))
         })?;
-        let (_, metadata) =
-            SafeTensors::read_metadata(bytes).map_err(|error| fail(format!("unreadable header ({error})")))?;
-        let entry = metadata.metadata().as_ref().and_then(|entries| entries.get(ENTRY)).ok_or_else(|| {
+        let (_, entry) = metadata.iter().find(|(key, _)| key == ENTRY).ok_or_else(|| {
             fail("a .safetensors file, but not written by iresnet: its metadata have no entry \"iresnet\"".into())
         })?;
-        #[derive(Deserialize)]
-        struct Versioned {
-            version: u32,
+        let unreadable = |error: &str| fail(format!("unreadable metadata ({error})"));
+        let header = Value::parse(entry).map_err(|error| unreadable(&error))?;
+        let number = |key: &str| header.get(key).and_then(Value::as_u64).ok_or_else(|| unreadable(key));
+        let version = number("version")?;
+        if version != VERSION {
+            return Err(fail(format!("format version {version}; this program reads version {VERSION}: update it")));
         }
-        let version: Versioned =
-            serde_json::from_str(entry).map_err(|error| fail(format!("unreadable metadata ({error})")))?;
-        if version.version != VERSION {
-            let found = version.version;
-            return Err(fail(format!("format version {found}; this program reads version {VERSION}: update it")));
-        }
-        let header: Header =
-            serde_json::from_str(entry).map_err(|error| fail(format!("unreadable metadata ({error})")))?;
-        let mut tensors = Vec::with_capacity(file.len());
-        for (name, view) in file.iter() {
-            let numbers: Vec<f32> = match view.dtype() {
-                Dtype::F32 => {
-                    view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
-                }
+        let step = number("step")?;
+        let hash = header.get("hash").and_then(Value::as_str).ok_or_else(|| unreadable("hash"))?;
+        // As it was written: a later version may know more keys, which must not change the hash.
+        let written = header.get("config").ok_or_else(|| unreadable("config"))?;
+        let mut tensors = Vec::with_capacity(entries.len());
+        for container::Entry { name, dtype, shape, data } in entries {
+            let numbers: Vec<f32> = match dtype.as_str() {
+                "F32" => data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
                 // An exported file has PyTorch's type for what counts.
-                Dtype::I64 if name == COUNTER => {
+                "I64" if name == COUNTER => {
                     let count = |bytes: &[u8]| i64::from_le_bytes(bytes.try_into().expect("a chunk of eight"));
-                    view.data().chunks_exact(8).map(|bytes| count(bytes) as f32).collect()
+                    data.chunks_exact(8).map(|bytes| count(bytes) as f32).collect()
                 }
-                other => return Err(fail(format!("tensor {name:?} is {other:?}, expected F32"))),
+                other => return Err(fail(format!("tensor {name:?} is {other}, expected F32"))),
             };
-            tensors.push((name.to_string(), Tensor::new(Shape::from(view.shape()), numbers)));
+            tensors.push((name, Tensor::new(Shape::from(shape), numbers)));
         }
-        let config = serde_json::from_str(header.config.get())
-            .map_err(|error| fail(format!("unreadable configuration ({error})")))?;
-        let mut checkpoint = Self { config, step: header.step, tensors };
+        let config = Config::from_tree(written).map_err(|error| fail(format!("unreadable configuration ({error})")))?;
+        let mut checkpoint = Self { config, step, tensors };
         checkpoint.sort().map_err(fail)?;
-        if checkpoint.hash_with(header.config.get()) != header.hash {
+        if checkpoint.hash_with(written.clone()) != hash {
             return Err(fail(DAMAGED.into()));
         }
         Ok(checkpoint)
@@ -202,13 +184,12 @@ impl Checkpoint {
 
     /// BLAKE3 over configuration, step, and names, shapes and numbers of all tensors, in order of their names.
     pub fn hash(&self) -> String {
-        self.hash_with(&self.config.to_json())
+        self.hash_with(self.config.tree())
     }
 
-    /// The hash with this text of the configuration, in which order and blanks do not count, nor later keys with their
-    /// defaults.
-    fn hash_with(&self, config: &str) -> String {
-        let config = serde_json::from_str::<serde_json::Value>(config).map_or(config.into(), canonical);
+    /// The hash with this configuration, in which order does not count, nor later keys with their defaults.
+    fn hash_with(&self, config: Value) -> String {
+        let config = canonical(config);
         let mut order: Vec<&(String, Tensor)> = self.tensors.iter().collect();
         order.sort_by(|a, b| a.0.cmp(&b.0));
         let mut hasher = blake3::Hasher::new();
@@ -254,23 +235,25 @@ impl Checkpoint {
 }
 
 /// The text of a configuration that is hashed.
-fn canonical(mut config: serde_json::Value) -> String {
-    let defaults = serde_json::to_value(Config::default()).expect("the tree holds nothing that JSON cannot express");
-    for (section, key) in LATER {
-        if let Some(keys) = config.get_mut(section).and_then(serde_json::Value::as_object_mut)
-            && keys.get(key) == defaults[section].get(key)
-        {
-            keys.remove(key);
+fn canonical(mut config: Value) -> String {
+    let defaults = Config::default().tree();
+    if let Value::Object(sections) = &mut config {
+        for (section, keys) in sections {
+            if let Value::Object(keys) = keys {
+                let usual = |key: &str| defaults.get(section).and_then(|keys| keys.get(key));
+                keys.retain(|(key, value)| !LATER.contains(&(section, key)) || Some(value) != usual(key));
+            }
         }
     }
-    config.to_string()
+    config.sorted().to_string()
 }
 
 /// The certificate that a file's bytes hold, if they hold one that can be read.
+#[cfg(feature = "cli")]
 pub fn stored_certificate(bytes: &[u8]) -> Option<Certificate> {
-    let (_, metadata) = SafeTensors::read_metadata(bytes).ok()?;
-    let header: Header = serde_json::from_str(metadata.metadata().as_ref()?.get(ENTRY)?).ok()?;
-    serde_json::from_str(header.certificate?.get()).ok()
+    let metadata = container::metadata(bytes).ok()?;
+    let (_, entry) = metadata.iter().find(|(key, _)| key == ENTRY)?;
+    serde_json::from_str(&Value::parse(entry).ok()?.get("certificate")?.to_string()).ok()
 }
 
 #[cfg(feature = "cli")]

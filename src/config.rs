@@ -6,23 +6,23 @@
 //! [`Config::validate`], which [`Model::new`](crate::nn::Model::new) calls.
 
 mod data;
+pub(crate) mod keys;
+#[cfg(feature = "cli")]
 mod preset;
 mod read;
 #[cfg(all(test, feature = "cli"))]
 mod tests;
 mod validate;
 
-use serde::{Deserialize, Serialize};
-
 use crate::nn::Activation;
 use crate::nn::logdet::Law;
 use crate::random::Distribution;
 
 pub use data::{Augmentation, DataConfig, Fit};
+use keys::{Section, section, words};
 
 /// Everything that determines a training run.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Config {
     /// The network.
     pub model: ModelConfig,
@@ -36,9 +36,32 @@ pub struct Config {
     pub train: TrainConfig,
 }
 
+impl Config {
+    /// The sections with their names, in order.
+    fn sections(&self) -> [(&'static str, &dyn Section); 5] {
+        [
+            ("model", &self.model),
+            ("log_det", &self.log_det),
+            ("data", &self.data),
+            ("optimizer", &self.optimizer),
+            ("train", &self.train),
+        ]
+    }
+
+    fn section_mut(&mut self, name: &str) -> Option<&mut dyn Section> {
+        Some(match name {
+            "model" => &mut self.model,
+            "log_det" => &mut self.log_det,
+            "data" => &mut self.data,
+            "optimizer" => &mut self.optimizer,
+            "train" => &mut self.train,
+            _ => return None,
+        })
+    }
+}
+
 /// What a model is for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// Image classes: a stack of blocks and a linear head.
     #[default]
@@ -50,6 +73,8 @@ pub enum Kind {
     /// The joint density of images and classes: a multi-scale flow for p(x), with a head at every scale for p(y|x).
     Hybrid,
 }
+
+words! { Kind: Classifier "classifier" Density "density" Toy "toy" Hybrid "hybrid" }
 
 impl Kind {
     /// Whether the model says how probable inputs are.
@@ -69,8 +94,7 @@ impl Kind {
 }
 
 /// The family of networks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Architecture {
     /// Invertible residual blocks.
     #[default]
@@ -81,20 +105,10 @@ pub enum Architecture {
     Glow,
 }
 
-impl Architecture {
-    /// The name in configurations.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Iresnet => "iresnet",
-            Self::Resnet => "resnet",
-            Self::Glow => "glow",
-        }
-    }
-}
+words! { Architecture: Iresnet "iresnet" Resnet "resnet" Glow "glow" }
 
 /// How channels are mixed between the couplings of a Glow.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Permutation {
     /// By a learned invertible matrix, which begins as a random rotation.
     #[default]
@@ -105,9 +119,10 @@ pub enum Permutation {
     Reverse,
 }
 
+words! { Permutation: Conv1x1 "conv1x1" Shuffle "shuffle" Reverse "reverse" }
+
 /// What the couplings of a Glow do to the channels that they change.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Coupling {
     /// Shift and scale.
     #[default]
@@ -116,9 +131,10 @@ pub enum Coupling {
     Additive,
 }
 
+words! { Coupling: Affine "affine" Additive "additive" }
+
 /// The prior over latent numbers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Prior {
     /// A diagonal Gaussian with learned mean and scale.
     #[default]
@@ -127,9 +143,10 @@ pub enum Prior {
     Standard,
 }
 
+words! { Prior: Learned "learned" Standard "standard" }
+
 /// When a training step improves the vectors from which norms are computed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum PowerUpdate {
     /// In the forward pass, as the published code does: the step's own weights are normalised by the new vectors.
     #[default]
@@ -138,9 +155,10 @@ pub enum PowerUpdate {
     After,
 }
 
+words! { PowerUpdate: Before "before" After "after" }
+
 /// Whether latent numbers leave a network at several depths.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Scales {
     /// At several for densities of images, at the end for everything else.
     #[default]
@@ -151,12 +169,13 @@ pub enum Scales {
     Multiple,
 }
 
+words! { Scales: Auto "auto" Single "single" Multiple "multiple" }
+
 /// So many times the channels of its 3×3 convolution are those that a bottleneck block takes and gives.
 pub const EXPANSION: usize = 4;
 
 /// `[model]`: the network.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ModelConfig {
     /// What it is for.
     pub kind: Kind,
@@ -182,7 +201,6 @@ pub struct ModelConfig {
     pub scales: Scales,
     /// c, the largest norm of a layer, between 0 and 1; "none" turns spectral normalisation off. "none" for all
     /// architectures but `iresnet`, also where the configuration does not say.
-    #[serde(with = "read::coefficient")]
     pub coefficient: Option<f64>,
     /// Power iterations in each training step; with a tolerance the most.
     pub power_iterations: usize,
@@ -209,6 +227,13 @@ pub struct ModelConfig {
     pub permutation: Permutation,
     /// What couplings do (`glow`).
     pub coupling: Coupling,
+}
+
+section! {
+    ModelConfig:
+    kind architecture input blocks strides channels hidden_layers initial_squeeze injective_padding
+    scales coefficient power_iterations power_tolerance power_update activation actnorm prior
+    classes head_channels batch_norm bottleneck permutation coupling
 }
 
 impl Default for ModelConfig {
@@ -269,7 +294,7 @@ impl ModelConfig {
     /// The keys in which `other` describes another network than this, each with both values. Not the coefficient (if both
     /// have one) nor the number of power iterations, which change how a network is trained but not what it consists of.
     pub fn differences(&self, other: &Self) -> Vec<String> {
-        let tree = |config: &Self| {
+        let entries = |config: &Self| {
             let mut config = config.clone();
             config.power_iterations = 1;
             // Below one, whatever it is.
@@ -278,19 +303,18 @@ impl ModelConfig {
                 // Its head is not used.
                 config.classes = 0;
             }
-            serde_json::to_value(&config).expect("the tree holds nothing that JSON cannot express")
+            config.entries()
         };
-        let (ours, theirs) = (tree(self), tree(other));
-        let keys = ours.as_object().expect("a struct").keys();
-        keys.filter(|&key| ours[key] != theirs[key])
-            .map(|key| format!("model.{key} = {} there, {} here", ours[key], theirs[key]))
+        let pairs = entries(self).into_iter().zip(entries(other));
+        pairs
+            .filter(|((_, ours), (_, theirs))| ours != theirs)
+            .map(|((key, ours), (_, theirs))| format!("model.{key} = {theirs} there, {ours} here"))
             .collect()
     }
 }
 
 /// How log-determinants are computed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Estimator {
     /// The power series cut off, with random probes.
     #[default]
@@ -301,9 +325,10 @@ pub enum Estimator {
     Exact,
 }
 
+words! { Estimator: Series "series" Unbiased "unbiased" Exact "exact" }
+
 /// What the number of terms of `estimator = "unbiased"` is drawn from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum TermDistribution {
     /// Each further term follows with the same chance.
     #[default]
@@ -312,9 +337,10 @@ pub enum TermDistribution {
     Poisson,
 }
 
+words! { TermDistribution: Geometric "geometric" Poisson "poisson" }
+
 /// What random probes are drawn from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Probe {
     /// Standard normal, as published.
     #[default]
@@ -322,6 +348,8 @@ pub enum Probe {
     /// -1 or 1 with equal chances: less variance.
     Rademacher,
 }
+
+words! { Probe: Gaussian "gaussian" Rademacher "rademacher" }
 
 impl Probe {
     /// The distribution.
@@ -334,8 +362,7 @@ impl Probe {
 }
 
 /// How the gradient of a log-determinant is computed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Gradient {
     /// By differentiating through every term, as published.
     #[default]
@@ -344,9 +371,10 @@ pub enum Gradient {
     Neumann,
 }
 
+words! { Gradient: Autodiff "autodiff" Neumann "neumann" }
+
 /// `[log_det]`: how log-determinants are computed in training.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LogDetConfig {
     /// The estimator.
     pub estimator: Estimator,
@@ -366,6 +394,11 @@ pub struct LogDetConfig {
     pub probability: f64,
     /// Mean number of further terms (`poisson`).
     pub rate: f64,
+}
+
+section! {
+    LogDetConfig:
+    estimator terms samples probe gradient exact_terms distribution probability rate
 }
 
 impl LogDetConfig {
@@ -395,8 +428,7 @@ impl Default for LogDetConfig {
 }
 
 /// The update rule.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum OptimizerName {
     /// Gradient descent with momentum.
     Sgd,
@@ -409,9 +441,10 @@ pub enum OptimizerName {
     Adamax,
 }
 
+words! { OptimizerName: Sgd "sgd" Adam "adam" AdamW "adamw" Adamax "adamax" }
+
 /// How the learning rate changes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Schedule {
     /// Not at all.
     #[default]
@@ -422,9 +455,10 @@ pub enum Schedule {
     Cosine,
 }
 
+words! { Schedule: Constant "constant" Step "step" Cosine "cosine" }
+
 /// `[optimizer]`: how the model is optimised. Update rules are PyTorch's.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct OptimizerConfig {
     /// The update rule.
     pub name: OptimizerName,
@@ -454,6 +488,11 @@ pub struct OptimizerConfig {
     pub ema: f64,
 }
 
+section! {
+    OptimizerConfig:
+    name lr momentum nesterov betas epsilon weight_decay warmup schedule milestones decay clip ema
+}
+
 impl Default for OptimizerConfig {
     fn default() -> Self {
         Self {
@@ -475,8 +514,7 @@ impl Default for OptimizerConfig {
 }
 
 /// What the forward pass keeps for the backward pass.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Memory {
     /// The inputs of every convolution.
     #[default]
@@ -487,9 +525,10 @@ pub enum Memory {
     Reversible,
 }
 
+words! { Memory: Store "store" Checkpoint "checkpoint" Reversible "reversible" }
+
 /// What becomes of a step whose loss or gradient is not a number. Its update is never made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum OnNonfinite {
     /// Training ends as diverged.
     #[default]
@@ -500,9 +539,10 @@ pub enum OnNonfinite {
     Rollback,
 }
 
+words! { OnNonfinite: Abort "abort" Skip "skip" Rollback "rollback" }
+
 /// `[train]`: for how long, and what is recorded.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct TrainConfig {
     /// Passes over the data.
     pub epochs: usize,
@@ -523,6 +563,11 @@ pub struct TrainConfig {
     /// Weight of the density in the loss of a `hybrid` model of d dimensions: cross-entropy − weight/d · ln p(x), in nats.
     /// 1 weighs the classes as much as one dimension of the image; d gives the likelihood of images and classes together.
     pub density_weight: f64,
+}
+
+section! {
+    TrainConfig:
+    epochs seed log_every checkpoint_every keep on_nonfinite init_batch memory density_weight
 }
 
 impl Default for TrainConfig {

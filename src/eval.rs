@@ -5,6 +5,7 @@ mod exact;
 mod inverter;
 mod plane;
 mod rigorous;
+mod stepwise;
 
 pub use exact::{ExactEvaluator, LIMIT};
 #[cfg(feature = "cli")]
@@ -12,6 +13,7 @@ pub(crate) use inverter::NOT_INVERTIBLE;
 pub use inverter::{Inverted, Inverter, largest_difference};
 pub use plane::{PlaneDensity, cell_centres};
 pub use rigorous::{Demand, Estimate, Estimator, Precision, bias_bound, estimate, lipschitz_constants, terms_for};
+pub use stepwise::{Progress, StepwiseInverter};
 
 use std::collections::BTreeMap;
 

@@ -25,6 +25,7 @@
 mod adapter;
 #[cfg(not(target_arch = "wasm32"))]
 mod block_on;
+mod buffer;
 mod estimate;
 mod grid;
 mod heap;
@@ -83,6 +84,7 @@ struct Inner {
     flight: Mutex<Flight>,
     rate: Mutex<Rate>,
     memory_limit: AtomicU64,
+    held: Arc<buffer::Held>,
 }
 
 /// What the device's callbacks write to.
@@ -200,6 +202,28 @@ impl Gpu {
         Ok(Self::new(device, queue, adapter.info.clone()))
     }
 
+    /// Opens the device that a page's `navigator.gpu` gives. The global is read before this returns, so that a page may put
+    /// an object of its own there for that moment, which offers a device that it has opened.
+    ///
+    /// # Errors
+    /// [`Error::NoAdapter`] if there is no adapter, [`Error::Gpu`] if it will not be opened.
+    #[cfg(target_arch = "wasm32")]
+    pub fn open_in_browser() -> impl Future<Output = Result<Self>> {
+        let instance = adapter::instance();
+        async move {
+            let refused = |error: String| Error::NoAdapter(format!("the browser offers no adapter: {error}"));
+            let handle =
+                instance.request_adapter(&Default::default()).await.map_err(|error| refused(error.to_string()))?;
+            let descriptor = wgpu::DeviceDescriptor { required_limits: handle.limits(), ..Default::default() };
+            let (device, queue) = handle
+                .request_device(&descriptor)
+                .await
+                .map_err(|error| Error::Gpu(format!("the adapter cannot be opened: {error}")))?;
+            let info = AdapterInfo::of(&handle.get_info(), "webgpu:0".into(), &device.limits(), true);
+            Ok(Self::new(device, queue, info))
+        }
+    }
+
     /// Number of invocations in every subgroup, where the device can use subgroups and knows; else 0.
     pub(crate) fn subgroup(&self) -> u32 {
         // naga does not know `enable subgroups;`, which browsers ask for.
@@ -248,6 +272,7 @@ impl Gpu {
             health,
             flight: Mutex::default(),
             memory_limit: AtomicU64::new(u64::MAX),
+            held: Arc::default(),
         }))
     }
 
@@ -264,6 +289,11 @@ impl Gpu {
     /// Bytes of device memory in use, as the allocator below counts them; `None` on backends that have none of their own.
     pub fn allocated_bytes(&self) -> Option<u64> {
         self.device().generate_allocator_report().map(|report| report.total_allocated_bytes)
+    }
+
+    /// Number of the buffers that this crate holds on the device, and their bytes.
+    pub fn held(&self) -> (u64, u64) {
+        self.0.held.now()
     }
 
     /// Whether anything has gone wrong on this device so far, as far as it has told. Every read does this by itself.

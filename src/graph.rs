@@ -125,7 +125,7 @@ impl Graph {
     /// Adds `op` applied to `inputs`, or finds the equal node that is already there. Shapes are checked and inferred.
     #[track_caller]
     pub fn add_node(&mut self, op: Op, inputs: &[NodeId]) -> NodeId {
-        let label = || op.rule().label();
+        let label = || op.label();
         assert_eq!(inputs.len(), op.arity(), "{}: takes {} operands, got {}", label(), op.arity(), inputs.len());
         let shapes: Vec<&Shape> = inputs.iter().map(|&id| self.shape(id)).collect();
         let shape = op.infer(&shapes);

@@ -109,6 +109,7 @@ pub mod graph;
 #[cfg(feature = "cli")]
 pub mod interchange;
 pub mod interpret;
+pub mod json;
 pub mod nearest;
 pub mod network;
 pub mod nn;
@@ -125,5 +126,7 @@ pub mod report;
 #[cfg(feature = "cli")]
 pub mod run;
 pub mod shape;
+mod sorted;
 pub mod tensor;
 pub mod train;
+mod wgsl;

@@ -120,12 +120,24 @@ impl Network {
         known_first: &[String],
         awaited: &[String],
     ) -> Result<Task> {
-        let mut program = plan::compile_in(name, graph, &limits(&self.gpu), &self.memory.layout())?;
+        self.task_in(self.memory.share(), name, graph, known_first, awaited).await
+    }
+
+    /// The same with tensors of `memory`, which shares the network's and has more: what lies in buckets, or is used by
+    /// several tasks.
+    pub(crate) async fn task_in(
+        &mut self,
+        mut memory: Memory,
+        name: &str,
+        graph: &Graph,
+        known_first: &[String],
+        awaited: &[String],
+    ) -> Result<Task> {
+        let mut program = plan::compile_in(name, graph, &limits(&self.gpu), &memory.layout())?;
         let pause = program.first_reader(awaited).unwrap_or(program.commands.len());
         let pause = program.bring_forward(known_first, pause);
         let written = program.last_writer(known_first);
         assert!(written <= pause, "{name}: command {pause} awaits {awaited:?}, {written} gives {known_first:?}");
-        let mut memory = self.memory.share();
         for (name, id) in graph.inputs().iter().chain(graph.outputs()) {
             if !memory.contains(name) {
                 memory.alloc(name, graph.shape(*id).clone())?;
@@ -175,6 +187,12 @@ impl Task {
     /// Whether the graph has such an input or output.
     pub fn has(&self, name: &str) -> bool {
         self.memory.contains(name)
+    }
+
+    /// Copies tensors that the task knows, from the first of each pair to the second.
+    #[track_caller]
+    pub(crate) fn copy_all(&self, pairs: &[(String, String)]) {
+        self.memory.copy_all(pairs);
     }
 
     /// Submits one run.

@@ -11,6 +11,7 @@ pub mod activation;
 pub mod actnorm;
 pub mod batch_norm;
 pub mod certificate;
+mod effective;
 pub mod glow;
 pub mod head;
 pub mod inverse;
@@ -28,7 +29,8 @@ mod stack;
 
 pub use activation::Activation;
 pub use certificate::{Certificate, certify};
-pub use inverse::{Solver, Stop};
+pub use effective::effective;
+pub use inverse::{Solver, State, Stop};
 pub use logdet::LogDet;
 pub use model::{Evaluation, Model};
 pub use param::{Init, Param};

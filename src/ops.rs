@@ -115,13 +115,25 @@ macro_rules! with_rule {
 }
 
 impl Op {
-    /// The op's rule.
-    pub fn rule(&self) -> &dyn Rule {
-        with_rule!(self, rule => rule)
+    // Rules are called by their own types and not through `dyn`: so a panic is reported at the caller, and a program that
+    // does not interpret contains no interpreter.
+
+    /// Name and attributes: [`Rule::label`].
+    pub fn label(&self) -> String {
+        with_rule!(self, rule => rule.label())
     }
 
-    /// Shape of the result: [`Rule::infer`]. The call is not through `dyn`, which would forget who the caller was and
-    /// report a panic inside the rule.
+    /// Vector-Jacobian product: [`Rule::vjp`].
+    pub fn vjp(&self, graph: &mut Graph, node: NodeId, ct: NodeId) -> Vec<Option<NodeId>> {
+        with_rule!(self, rule => rule.vjp(graph, node, ct))
+    }
+
+    /// The value in f64: [`Rule::eval`].
+    pub fn eval(&self, inputs: &[&Array], shape: &Shape) -> Array {
+        with_rule!(self, rule => rule.eval(inputs, shape))
+    }
+
+    /// Shape of the result: [`Rule::infer`].
     #[track_caller]
     pub fn infer(&self, inputs: &[&Shape]) -> Shape {
         with_rule!(self, rule => rule.infer(inputs))

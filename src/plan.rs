@@ -151,6 +151,10 @@ impl Planner {
         if cfg!(debug_assertions) {
             graph.check().unwrap_or_else(|error| panic!("{name}: {error}"));
         }
+        if cfg!(target_arch = "wasm32") {
+            // Browsers are spared this code: their batches are cut smaller before.
+            return None;
+        }
         match split::split(name, graph, &self.limits) {
             Ok(split) => {
                 if let Some(graph) = split.as_ref().filter(|_| cfg!(debug_assertions)) {

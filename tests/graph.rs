@@ -53,7 +53,7 @@ fn expressions_are_varied() {
         live += graph.live().iter().filter(|&&live| live).count();
         let mut users = vec![0; graph.len()];
         for (id, node) in graph.nodes() {
-            labels.insert(node.op.rule().label().split(' ').next().unwrap_or_default().to_owned());
+            labels.insert(node.op.label().split(' ').next().unwrap_or_default().to_owned());
             if graph.live()[id.index()] {
                 node.inputs.iter().for_each(|input| users[input.index()] += 1);
             }

@@ -199,7 +199,7 @@ fn recovered_values_stand_for_those_of_the_forward_pass() {
     }
     // Of the forward pass the gradients read the last value only: nothing else is kept.
     let forward = g.len();
-    let first_vjp = g.nodes().find(|(_, node)| node.op.rule().label() == "call shift.vjp").unwrap().0;
+    let first_vjp = g.nodes().find(|(_, node)| node.op.label() == "call shift.vjp").unwrap().0;
     for (id, node) in g.nodes().filter(|(id, _)| g.live()[id.index()] && *id >= first_vjp) {
         let kept = node.inputs.iter().filter(|&input| values[1..3].contains(input));
         assert_eq!(kept.count(), 0, "%{} of {forward} reads a value between", id.index());

@@ -138,9 +138,8 @@ fn report<'a>(checkpoint: &'a Checkpoint, model: &'a Model, certificate: &'a Cer
 }
 
 fn print(report: &Report<'_>) {
-    let kind = serde_json::to_value(report.kind).expect("a word");
-    output::print(&format!("kind         {}", kind.as_str().unwrap_or_default()));
-    output::print(&format!("architecture {}", report.architecture.name()));
+    output::print(&format!("kind         {}", report.kind.word()));
+    output::print(&format!("architecture {}", report.architecture.word()));
     output::print(&format!("input        {} ({} latent numbers)", shape(report.input), report.latent));
     output::print(&format!("parameters   {} (and {} numbers of state)", report.parameters, report.state));
     output::print(&format!("step         {}", report.step));

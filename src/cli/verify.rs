@@ -132,7 +132,7 @@ async fn verify(args: &Args) -> Result<Report> {
         return Err(Error::Config(format!(
             "--tighten, --write: a model of architecture {:?} has no contractions, so there is no certificate to write; leave \
              them away",
-            checkpoint.config.model.architecture.name()
+            checkpoint.config.model.architecture.word()
         )));
     }
     if !network.is_invertible() {

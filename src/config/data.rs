@@ -1,12 +1,11 @@
 //! `[data]`: what a model is trained on.
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
+use super::keys::{Key, Section, section, words};
 use crate::data::Augment;
+use crate::json::Value;
 
 /// `[data]`: what the model is trained on.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct DataConfig {
     /// A set that `iresnet data list` lists (`cifar10`, `mnist`, `toy:NAME`, …), `folder:DIR` or `arrays:FILE`.
     pub name: String,
@@ -32,6 +31,10 @@ pub struct DataConfig {
     pub fit: Fit,
     /// Use only so many training samples; 0 uses all. For `toy:` the number of samples in an epoch.
     pub limit: usize,
+}
+
+section! {
+    DataConfig: name batch shuffle augment dequantize bits channels normalize coarse fit limit
 }
 
 impl Default for DataConfig {
@@ -64,8 +67,7 @@ pub enum Augmentation {
 }
 
 /// What becomes of images of another size than the model's.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Fit {
     /// They are refused.
     #[default]
@@ -76,33 +78,28 @@ pub enum Fit {
     Crop,
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(untagged)]
-enum Raw {
-    Switch(bool),
-    Custom(Augment),
-}
+words! { Fit: Exact "exact" Resize "resize" Crop "crop" }
 
-impl Serialize for Augmentation {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let raw = match *self {
-            Self::Off => Raw::Switch(false),
-            Self::Usual => Raw::Switch(true),
-            Self::Custom(augment) => Raw::Custom(augment),
-        };
-        raw.serialize(to)
-    }
-}
-
-impl<'de> Deserialize<'de> for Augmentation {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        match Raw::deserialize(from) {
-            Ok(Raw::Switch(false)) => Ok(Self::Off),
-            Ok(Raw::Switch(true)) => Ok(Self::Usual),
-            Ok(Raw::Custom(augment)) => Ok(Self::Custom(augment)),
-            Err(_) => Err(serde::de::Error::custom(
-                "expected true, false, or a table such as { shift = 4, padding = \"symmetric\", flip = true }",
-            )),
+impl Key for Augmentation {
+    fn value(&self) -> Value {
+        match self {
+            Self::Off => Value::Bool(false),
+            Self::Usual => Value::Bool(true),
+            Self::Custom(augment) => {
+                Value::Object(augment.entries().into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+            }
         }
+    }
+
+    fn read(value: &Value) -> Result<Self, String> {
+        if let Value::Bool(usual) = value {
+            return Ok(if *usual { Self::Usual } else { Self::Off });
+        }
+        let wrong = || "expected true, false, or a table such as { shift = 4, padding = \"symmetric\", flip = true }";
+        let mut augment = Augment::default();
+        for (key, value) in value.as_object().ok_or_else(wrong)? {
+            augment.set(key, value).ok_or_else(wrong)?.map_err(|error| format!("{key}: {error}"))?;
+        }
+        Ok(Self::Custom(augment))
     }
 }

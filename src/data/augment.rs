@@ -3,13 +3,11 @@
 //! A shift by at most n pixels along each axis is what the published code does as padding by n on all sides and cropping
 //! to the old size at a random place: with [`Padding::Symmetric`] the padding is the image mirrored at its border.
 
-use serde::{Deserialize, Serialize};
-
+use crate::config::keys::{section, words};
 use crate::random::{Key, below};
 
 /// What the pixels are that a shift brings in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Padding {
     /// 0: black.
     #[default]
@@ -19,8 +17,7 @@ pub enum Padding {
 }
 
 /// Random changes of training images.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Augment {
     /// Largest shift along each axis, in pixels; each of the 2 `shift` + 1 is equally likely.
     pub shift: usize,
@@ -28,6 +25,12 @@ pub struct Augment {
     pub padding: Padding,
     /// Whether half of the images are mirrored left to right.
     pub flip: bool,
+}
+
+words! { Padding: Zero "zero" Symmetric "symmetric" }
+
+section! {
+    Augment: shift padding flip
 }
 
 impl Augment {

@@ -171,7 +171,7 @@ impl Inverter {
 }
 
 /// Fails for a model that is no invertible one.
-fn require_invertible(model: &Model) -> Result<()> {
+pub(super) fn require_invertible(model: &Model) -> Result<()> {
     if model.is_invertible() { Ok(()) } else { Err(Error::Config(NOT_INVERTIBLE.into())) }
 }
 

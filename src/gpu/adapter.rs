@@ -339,7 +339,7 @@ pub(super) fn backend_name(backend: wgpu::Backend) -> &'static str {
 
 /// The wgpu instance, with the checks of release builds in every build; `WGPU_BACKEND`, `WGPU_DEBUG` and
 /// `WGPU_VALIDATION` have their usual effect.
-fn instance() -> wgpu::Instance {
+pub(super) fn instance() -> wgpu::Instance {
     // The arguments of our indirect dispatches are ours, so wgpu need not check them with a dispatch of its own before
     // each. DX12 is the exception: it gets `num_workgroups`, which kernels use, from that very check.
     let indirect = wgpu::InstanceFlags::VALIDATION_INDIRECT_CALL;

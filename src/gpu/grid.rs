@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use encase::{DynamicUniformBuffer, ShaderType};
 
 use super::Gpu;
+use super::buffer::Buffer;
 use super::memory::ALIGNMENT;
 use super::record::Part;
 
@@ -40,25 +41,29 @@ impl Grids {
         }
     }
 
-    /// The bind group of group 1.
-    pub(super) fn bind(self, gpu: &Gpu) -> wgpu::BindGroup {
+    /// The bind group of group 1, and the buffer that it needs.
+    pub(super) fn bind(self, gpu: &Gpu) -> (wgpu::BindGroup, Buffer) {
         let mut bytes = self.bytes.into_inner();
         bytes.resize((bytes.len() as u64).max(1).next_multiple_of(ALIGNMENT) as usize, 0);
-        let buffer = gpu.device().create_buffer(&wgpu::BufferDescriptor {
-            label: Some("grids"),
-            size: bytes.len() as u64,
-            usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
+        let buffer = Buffer::new(
+            gpu,
+            &wgpu::BufferDescriptor {
+                label: Some("grids"),
+                size: bytes.len() as u64,
+                usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            },
+        );
         gpu.upload(&buffer, 0, &bytes);
         let size = wgpu::BufferSize::new(BOUND);
-        gpu.device().create_bind_group(&wgpu::BindGroupDescriptor {
+        let group = gpu.device().create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some("grids"),
             layout: gpu.0.pipelines.grid(),
             entries: &[wgpu::BindGroupEntry {
                 binding: 0,
                 resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer: &buffer, offset: 0, size }),
             }],
-        })
+        });
+        (group, buffer)
     }
 }

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use futures::FutureExt;
 
+use super::buffer::Buffer;
 use super::{Answer, Gpu, describe};
 use crate::error::{Error, Result};
 use crate::plan::Layout;
@@ -38,7 +39,7 @@ pub struct Memory {
 /// A range of a buffer with a shape.
 #[derive(Clone, Debug)]
 pub(super) struct Tensor {
-    pub(super) buffer: wgpu::Buffer,
+    pub(super) buffer: Buffer,
     pub(super) offset: u64,
     shape: Shape,
     /// The bucket it is in.
@@ -136,17 +137,45 @@ impl Memory {
         let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
         if source.buffer == target.buffer {
             // WebGPU forbids a copy within a buffer.
-            let bounce = self.gpu.device().create_buffer(&wgpu::BufferDescriptor {
-                label: Some("copy within a bucket"),
-                size: source.bytes(),
-                usage: wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
-                mapped_at_creation: false,
-            });
+            let bounce = Buffer::new(
+                &self.gpu,
+                &wgpu::BufferDescriptor {
+                    label: Some("copy within a bucket"),
+                    size: source.bytes(),
+                    usage: wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
+                    mapped_at_creation: false,
+                },
+            );
             encoder.copy_buffer_to_buffer(&source.buffer, source.offset, &bounce, 0, source.bytes());
             encoder.copy_buffer_to_buffer(&bounce, 0, &target.buffer, target.offset, source.bytes());
         } else {
             let (from, to) = (source.offset, target.offset);
             encoder.copy_buffer_to_buffer(&source.buffer, from, &target.buffer, to, source.bytes());
+        }
+        self.gpu.submit(Some(encoder.finish()));
+    }
+
+    /// Copies several tensors, from the first of each pair to the second, which lie in different buffers.
+    #[track_caller]
+    pub fn copy_all<S: AsRef<str>>(&self, pairs: &[(S, S)]) {
+        if self.gpu.is_lost() {
+            return;
+        }
+        let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
+        for (from, to) in pairs {
+            let (source, target) = (self.tensor(from.as_ref()), self.tensor(to.as_ref()));
+            let (len, wanted) = (source.shape.len(), target.shape.len());
+            assert_eq!(
+                len,
+                wanted,
+                "copy of {len} elements `{}` to {wanted} elements `{}`",
+                from.as_ref(),
+                to.as_ref()
+            );
+            if len > 0 {
+                let (from, to) = (source.offset, target.offset);
+                encoder.copy_buffer_to_buffer(&source.buffer, from, &target.buffer, to, source.bytes());
+            }
         }
         self.gpu.submit(Some(encoder.finish()));
     }
@@ -234,7 +263,7 @@ impl Memory {
 #[must_use = "a read does nothing unless awaited"]
 pub struct Read {
     gpu: Gpu,
-    staging: Option<wgpu::Buffer>,
+    staging: Option<Buffer>,
     answer: Answer,
 }
 
@@ -246,12 +275,15 @@ impl Read {
             gpu.0.health.answer(number, Ok(()));
             return Self { gpu: gpu.clone(), staging: None, answer: Answer::new(gpu, receiver, submission) };
         }
-        let staging = gpu.device().create_buffer(&wgpu::BufferDescriptor {
-            label: Some(label),
-            size: bytes,
-            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
+        let staging = Buffer::new(
+            gpu,
+            &wgpu::BufferDescriptor {
+                label: Some(label),
+                size: bytes,
+                usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            },
+        );
         let mut encoder = gpu.device().create_command_encoder(&Default::default());
         encoder.copy_buffer_to_buffer(buffer, offset, &staging, 0, bytes);
         let submission = gpu.submit(Some(encoder.finish()));
@@ -296,7 +328,7 @@ impl Future for Read {
 ///
 /// # Errors
 /// [`Error::OutOfMemory`] naming it, its size and the limit if it is too big or the device is out of memory.
-pub(super) fn alloc(gpu: &Gpu, what: &str, name: &str, bytes: u64, extra: wgpu::BufferUsages) -> Result<wgpu::Buffer> {
+pub(super) fn alloc(gpu: &Gpu, what: &str, name: &str, bytes: u64, extra: wgpu::BufferUsages) -> Result<Buffer> {
     gpu.check()?;
     let limit = gpu.limits().buffer_bytes;
     if bytes > limit {
@@ -313,11 +345,11 @@ pub(super) fn alloc(gpu: &Gpu, what: &str, name: &str, bytes: u64, extra: wgpu::
     };
     if cfg!(target_arch = "wasm32") {
         // An error scope answers only later there: leave the error to the callback, and so to the next read.
-        return Ok(gpu.device().create_buffer(&descriptor));
+        return Ok(Buffer::new(gpu, &descriptor));
     }
     let memory = gpu.device().push_error_scope(wgpu::ErrorFilter::OutOfMemory);
     let validation = gpu.device().push_error_scope(wgpu::ErrorFilter::Validation);
-    let buffer = gpu.device().create_buffer(&descriptor);
+    let buffer = Buffer::new(gpu, &descriptor);
     let validation = validation.pop().now_or_never().flatten();
     let memory = memory.pop().now_or_never().flatten();
     let refused = memory.is_some() || gpu.exceeds_limit();

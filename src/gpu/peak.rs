@@ -5,6 +5,7 @@ use super::tune::Bench;
 use super::{Gpu, Rate, lock};
 use crate::error::Result;
 use crate::plan::program::{Binding, Kernel};
+use crate::wgsl::wgsl;
 
 /// Measured limits of an adapter.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
@@ -52,7 +53,7 @@ impl<'a> Yardstick<'a> {
     /// # Errors
     /// [`crate::error::Error::Gpu`] if the device fails or has no room for the results.
     pub async fn new(gpu: &'a Gpu) -> Result<Self> {
-        let pipeline = pipeline(gpu, "peak_fma", include_str!("../../shaders/peak_fma.wgsl")).await?;
+        let pipeline = pipeline(gpu, "peak_fma", wgsl!("../../shaders/peak_fma.wgsl")).await?;
         let most = MOST_GROUPS.min((gpu.limits().binding_bytes / 4 / u64::from(FMA_GROUP)) as u32);
         let bench = bench(gpu, "peak_fma", 32, 4 * u64::from(most * FMA_GROUP))?;
         let mut groups = 64;
@@ -87,7 +88,7 @@ pub async fn peak(gpu: &Gpu) -> Result<Peak> {
         gflops = gflops.max(yardstick.gflops().await?);
     }
 
-    let pipeline = pipeline(gpu, "peak_copy", include_str!("../../shaders/peak_copy.wgsl")).await?;
+    let pipeline = pipeline(gpu, "peak_copy", wgsl!("../../shaders/peak_copy.wgsl")).await?;
     let limits = gpu.limits();
     let bytes = COPY_BYTES.min(limits.binding_bytes).min(limits.buffer_bytes) / 16 * 16;
     let groups = (bytes / 16).div_ceil(COPY_GROUP) as u32;
@@ -105,7 +106,7 @@ pub async fn peak(gpu: &Gpu) -> Result<Peak> {
 }
 
 async fn pipeline(gpu: &Gpu, label: &str, file: &str) -> Result<wgpu::ComputePipeline> {
-    let grid = include_str!("../../shaders/lib/grid.wgsl");
+    let grid = wgsl!("../../shaders/lib/grid.wgsl");
     let wanted = Wanted { label: label.into(), source: format!("{file}{grid}").into(), inputs: 1, outputs: 1 };
     Ok(pipelines(gpu, &[wanted]).await?.remove(0))
 }

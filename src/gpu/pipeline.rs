@@ -9,6 +9,7 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 
+use super::buffer::Buffer;
 use super::{Gpu, describe, lock};
 use crate::error::{Error, Result};
 
@@ -94,12 +95,7 @@ impl Pipelines {
 }
 
 /// Binds ranges (buffer, offset, bytes) as group 0: inputs, then outputs.
-pub(super) fn bind_tensors(
-    gpu: &Gpu,
-    label: &str,
-    inputs: usize,
-    ranges: &[(&wgpu::Buffer, u64, u64)],
-) -> wgpu::BindGroup {
+pub(super) fn bind_tensors(gpu: &Gpu, label: &str, inputs: usize, ranges: &[(&Buffer, u64, u64)]) -> wgpu::BindGroup {
     let mut entries = Vec::with_capacity(ranges.len());
     for (binding, &(buffer, offset, bytes)) in (0..).zip(ranges) {
         let size = wgpu::BufferSize::new(bytes);

@@ -1,6 +1,7 @@
 //! Recording: ready-made work in as few compute passes as possible, cut into submissions that are not too long.
 
 use super::Gpu;
+use super::buffer::Buffer;
 
 /// Most estimated seconds of a submission, and of a dispatch. Windows resets a device after about 2 s, browsers
 /// sooner; and an estimate may well be 10 times off.
@@ -55,8 +56,8 @@ pub(super) struct Dispatch {
 /// A copy between different buffers.
 #[derive(Debug)]
 pub(super) struct Copy {
-    pub(super) from: (wgpu::Buffer, u64),
-    pub(super) to: (wgpu::Buffer, u64),
+    pub(super) from: (Buffer, u64),
+    pub(super) to: (Buffer, u64),
     pub(super) bytes: u64,
 }
 

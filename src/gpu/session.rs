@@ -11,6 +11,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::buffer::Buffer;
 use super::grid::Grids;
 use super::memory::{ALIGNMENT, alloc};
 use super::pipeline::{Wanted, bind_tensors, pipelines};
@@ -18,9 +19,10 @@ use super::record::{Copy, Dispatch, Recorder, parts};
 use super::{Gpu, Memory, Tuning};
 use crate::error::{Error, Result};
 use crate::plan::program::{Binding, BufferKind, Command, Kernel, Program, Variant};
+use crate::wgsl::wgsl;
 
 /// The kernel that ends loops.
-const GATE: &str = concat!(include_str!("../../shaders/loop_gate.wgsl"), include_str!("../../shaders/lib/grid.wgsl"));
+const GATE: [&str; 2] = [wgsl!("../../shaders/loop_gate.wgsl"), wgsl!("../../shaders/lib/grid.wgsl")];
 
 /// Words of an argument buffer that a workgroup of the gate clears.
 const GATE_WORDS: u32 = 64;
@@ -36,6 +38,8 @@ pub struct Session {
     pub(super) kernels: Vec<Chosen>,
     scratch_bytes: u64,
     dispatches: usize,
+    /// What the bind groups refer to.
+    _buffers: Vec<Buffer>,
 }
 
 /// What reports say of a kernel.
@@ -57,10 +61,10 @@ pub(super) enum Item {
 pub(super) struct Loop {
     pub(super) body: Vec<Item>,
     pub(super) limit: u32,
-    pub(super) flag: (wgpu::Buffer, u64),
+    pub(super) flag: (Buffer, u64),
     /// Sets the arguments to full numbers.
     arm: Copy,
-    arguments: wgpu::Buffer,
+    arguments: Buffer,
     gate: Dispatch,
 }
 
@@ -85,7 +89,7 @@ impl Session {
             Wanted { label, source: Arc::clone(&variant.source), inputs, outputs }
         };
         let mut wanted: Vec<Wanted> = program.kernels.iter().zip(&variants).map(wanted).collect();
-        wanted.push(Wanted { label: "loop_gate".into(), source: GATE.into(), inputs: 1, outputs: 1 });
+        wanted.push(Wanted { label: "loop_gate".into(), source: GATE.concat().into(), inputs: 1, outputs: 1 });
         let mut pipelines = pipelines(gpu, &wanted).await?;
         let gate = pipelines.pop().expect("pushed above");
 
@@ -99,7 +103,8 @@ impl Session {
             starts.push(items.len());
             items.extend(binder.items(std::slice::from_ref(command), None)?);
         }
-        let grid = std::mem::replace(&mut binder.grids, Grids::new()).bind(gpu);
+        let (grid, grids) = std::mem::replace(&mut binder.grids, Grids::new()).bind(gpu);
+        let buffers = binder.places.iter().map(|place| place.buffer.clone()).chain([grids]).collect();
         let chosen = |(kernel, variant): (&Kernel, &&Variant)| Chosen {
             label: kernel.label.clone(),
             variant: variant.name.clone(),
@@ -115,6 +120,7 @@ impl Session {
             starts,
             grid,
             scratch_bytes: binder.scratch,
+            _buffers: buffers,
         })
     }
 
@@ -182,7 +188,7 @@ fn count(items: &[Item]) -> usize {
 
 /// Where a buffer of the program lies.
 struct Place {
-    buffer: wgpu::Buffer,
+    buffer: Buffer,
     offset: u64,
     bytes: u64,
     is_scratch: bool,

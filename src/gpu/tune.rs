@@ -5,30 +5,41 @@
 //! them), and the fastest is kept, in a file if there is one: by adapter, driver and kernel family. A run that must
 //! repeat its bits pins the choices of its first start with [`Tuning::fixed`].
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
+#[cfg(not(target_arch = "wasm32"))]
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use web_time::Instant;
 
+use super::buffer::Buffer;
 use super::grid::Grids;
 use super::memory::alloc;
-use super::pipeline::{Wanted, bind_tensors, pipelines};
+use super::pipeline::bind_tensors;
+#[cfg(not(target_arch = "wasm32"))]
+use super::pipeline::{Wanted, pipelines};
 use super::record::{Dispatch, Recorder, parts};
 use super::{AdapterInfo, Gpu};
 use crate::error::{Error, Result};
-use crate::plan::program::{Binding, Command, Kernel, Program, Variant};
+#[cfg(not(target_arch = "wasm32"))]
+use crate::plan::program::Command;
+use crate::plan::program::{Binding, Kernel, Program, Variant};
 
 /// Seconds of work in a timed submission: enough to drown the cost of submitting and waiting.
+#[cfg(not(target_arch = "wasm32"))]
 const SAMPLE: f64 = 0.008;
 
 /// Timed submissions of a variant; their median counts.
+#[cfg(not(target_arch = "wasm32"))]
 const SAMPLES: usize = 3;
 
 /// Most repetitions of a kernel in a timed submission.
+#[cfg(not(target_arch = "wasm32"))]
 const MOST_REPEATS: u32 = 200;
 
 /// A variant that takes this many times the best in its first run is not looked at further.
+#[cfg(not(target_arch = "wasm32"))]
 const HOPELESS: f64 = 2.5;
 
 /// Random numbers in the block that tuning buffers are filled with, over and over.
@@ -57,7 +68,11 @@ type Known = BTreeMap<String, BTreeMap<String, Choice>>;
 enum Mode {
     First,
     Fixed(BTreeMap<String, String>),
-    Measured { path: Option<PathBuf>, budget: Duration },
+    Measured {
+        #[cfg_attr(target_arch = "wasm32", expect(dead_code, reason = "nothing is measured there"))]
+        path: Option<PathBuf>,
+        budget: Duration,
+    },
 }
 
 impl Tuning {
@@ -131,11 +146,18 @@ impl Tuning {
         }
     }
 
+    /// Nothing: a page that waits for timings waits too long, and nothing would remember them.
+    #[cfg(target_arch = "wasm32")]
+    pub async fn measure(&mut self, _: &Gpu, _: &Program) -> Result<()> {
+        Ok(())
+    }
+
     /// Times the kernels of `program` that have several variants and no choice yet. Does nothing unless this value
     /// measures. [`Session::bind`](super::Session::bind) does it by itself.
     ///
     /// # Errors
     /// [`Error::Gpu`] if a variant does not compile, or the device fails.
+    #[cfg(not(target_arch = "wasm32"))]
     pub async fn measure(&mut self, gpu: &Gpu, program: &Program) -> Result<()> {
         let Mode::Measured { path, budget } = &self.mode else { return Ok(()) };
         let (path, budget) = (path.clone(), *budget);
@@ -221,6 +243,7 @@ fn fits(gpu: &Gpu, variant: &Variant) -> bool {
 }
 
 /// Bindings with which a command runs the kernel.
+#[cfg(not(target_arch = "wasm32"))]
 fn example(commands: &[Command], kernel: usize) -> Option<&[Binding]> {
     commands.iter().find_map(|command| match command {
         Command::Dispatch { kernel: this, bindings } => (*this == kernel).then_some(bindings.as_slice()),
@@ -230,6 +253,7 @@ fn example(commands: &[Command], kernel: usize) -> Option<&[Binding]> {
 }
 
 /// Times the variants. `None` if the deadline passed before two of them were timed.
+#[cfg(not(target_arch = "wasm32"))]
 async fn fastest(
     gpu: &Gpu,
     kernel: &Kernel,
@@ -265,6 +289,8 @@ async fn fastest(
 pub(super) struct Bench<'a> {
     gpu: &'a Gpu,
     tensors: wgpu::BindGroup,
+    /// What the bind group refers to.
+    _buffers: Vec<Buffer>,
     /// Estimated seconds of a run.
     guess: f64,
 }
@@ -287,10 +313,11 @@ impl<'a> Bench<'a> {
         // Bound as long as in earnest, though a buffer may be longer.
         let ranges: Vec<_> = buffers.iter().zip(bindings).map(|(buffer, range)| (buffer, 0, range.bytes)).collect();
         let tensors = bind_tensors(gpu, "tuning", kernel.inputs, &ranges);
-        Ok(Self { gpu, tensors, guess: gpu.rate().seconds(kernel.flops, kernel.traffic) })
+        Ok(Self { gpu, tensors, _buffers: buffers, guess: gpu.rate().seconds(kernel.flops, kernel.traffic) })
     }
 
     /// Seconds of one run: the median of a few samples, or the first measurement if that exceeds `limit`.
+    #[cfg(not(target_arch = "wasm32"))]
     pub(super) async fn time(&self, groups: u32, pipeline: &wgpu::ComputePipeline, limit: f64) -> Result<f64> {
         // The first run pays for whatever the driver puts off.
         let mut seconds = self.sample(groups, pipeline, 1).await?;
@@ -315,7 +342,7 @@ impl<'a> Bench<'a> {
         let mut grids = Grids::new();
         let mut parts = parts(groups, self.guess, self.gpu.limits().groups_per_axis);
         grids.place(&mut parts, groups);
-        let grid = grids.bind(self.gpu);
+        let (grid, _buffer) = grids.bind(self.gpu);
         let dispatch = Dispatch { kernel: 0, pipeline: pipeline.clone(), tensors: self.tensors.clone(), parts };
         self.gpu.idle().await?;
         let start = Instant::now();
@@ -354,6 +381,7 @@ fn load(path: &Path) -> Result<Known, String> {
 }
 
 /// Writes a tuning file: all of it or nothing.
+#[cfg(not(target_arch = "wasm32"))]
 fn save(path: &Path, known: &Known) -> std::io::Result<()> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;

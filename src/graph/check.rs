@@ -19,7 +19,7 @@ impl Graph {
             let index = id.index();
             let (given, arity) = (node.inputs.len(), node.op.arity());
             if given != arity {
-                return Err(format!("%{index}, {}, has {given} operands, takes {arity}", node.op.rule().label()));
+                return Err(format!("%{index}, {}, has {given} operands, takes {arity}", node.op.label()));
             }
             for &input in &node.inputs {
                 if input >= id {
@@ -42,7 +42,7 @@ impl Graph {
                     let (function, count) = match source {
                         Op::Iterate(iterate) => (&iterate.body, iterate.state + 1),
                         Op::Call(function) => (function, function.graph().outputs().len()),
-                        other => unreachable!("{} does not give several results", other.rule().label()),
+                        other => unreachable!("{} does not give several results", other.label()),
                     };
                     if get.index >= count {
                         return Err(format!("%{index} takes result {} of {count} of {}", get.index, function.name()));
@@ -51,7 +51,7 @@ impl Graph {
                 }
                 op => {
                     let shapes: Vec<&Shape> = node.inputs.iter().map(|&input| self.shape(input)).collect();
-                    op.rule().infer(&shapes)
+                    op.infer(&shapes)
                 }
             };
             if inferred != node.shape {

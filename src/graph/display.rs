@@ -12,7 +12,7 @@ impl fmt::Display for Graph {
             if !live[id.index()] && !matches!(node.op, Op::Input(_)) {
                 continue;
             }
-            write!(f, "%{} = {}", id.index(), node.op.rule().label())?;
+            write!(f, "%{} = {}", id.index(), node.op.label())?;
             if let Op::Input(number) = node.op {
                 write!(f, " {:?}", self.inputs()[number].0)?;
             }

@@ -4,13 +4,11 @@
 //! have slopes in [-1, 1]. The log-determinant's gradient differentiates them twice: ELU, softplus and LipSwish have a
 //! continuous first derivative; ReLU and MaxMin are piecewise linear, their second derivative is zero almost everywhere.
 
-use serde::{Deserialize, Serialize};
-
+use crate::config::keys::words;
 use crate::graph::{Graph, NodeId};
 
 /// An elementwise (or, for MaxMin, pairwise) function of slope at most one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Activation {
     /// x where x > 0, else eˣ - 1. The paper's choice.
     #[default]
@@ -24,6 +22,8 @@ pub enum Activation {
     /// x · sigmoid(softplus(β) x) / 1.1 with a learned β (Residual Flows).
     LipSwish,
 }
+
+words! { Activation: Elu "elu" Softplus "softplus" Relu "relu" MaxMin "maxmin" LipSwish "lipswish" }
 
 /// β of LipSwish before training.
 pub const LIPSWISH_BETA: f64 = 0.5;

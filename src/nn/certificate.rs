@@ -34,6 +34,7 @@ use self::norm::OUTWARD;
 use super::model::{Block, Model, Part, norm_names};
 use super::residual::Member;
 use super::spectral::{CONVOLUTION_SLACK, SpectralNorm};
+use crate::json::Value;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
@@ -94,6 +95,44 @@ impl BlockCertificate {
 }
 
 impl Certificate {
+    /// As a tree, for files.
+    pub(crate) fn tree(&self) -> Value {
+        let object = |entries: Vec<(&str, Value)>| {
+            Value::Object(entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+        };
+        let number = Value::number;
+        let whole = |size: usize| Value::Number(size.to_string());
+        let optional = |value: Option<f64>| value.map_or(Value::Null, Value::number);
+        let layer = |layer: &LayerCertificate| {
+            let mut entries = vec![
+                ("name", Value::Text(layer.name.clone())),
+                ("shape", Value::List(layer.shape.iter().map(|&extent| whole(extent)).collect())),
+            ];
+            if let Some(size) = layer.size {
+                entries.push(("size", Value::List(size.map(whole).into())));
+            }
+            entries.extend(layer.coefficient.map(|value| ("coefficient", number(value))));
+            entries.extend(layer.sigma.map(|value| ("sigma", number(value))));
+            entries.push(("bound", number(layer.bound)));
+            object(entries)
+        };
+        let block = |block: &BlockCertificate| {
+            object(vec![
+                ("name", Value::Text(block.name.clone())),
+                ("layers", Value::List(block.layers.iter().map(layer).collect())),
+                ("constant", number(block.constant)),
+                ("scale", Value::List(block.scale.map(number).into())),
+                ("lipschitz", number(block.lipschitz)),
+                ("inverse_lipschitz", optional(block.inverse_lipschitz)),
+            ])
+        };
+        object(vec![
+            ("blocks", Value::List(self.blocks.iter().map(block).collect())),
+            ("log_lipschitz", number(self.log_lipschitz)),
+            ("log_inverse_lipschitz", optional(self.log_inverse_lipschitz)),
+        ])
+    }
+
     /// Whether every block is proved to be invertible. Not where there is none.
     pub fn is_contraction(&self) -> bool {
         !self.blocks.is_empty() && self.blocks.iter().all(|block| block.constant < 1.0)
@@ -242,7 +281,7 @@ fn find<'t>(tensors: &HashMap<&str, &'t Tensor>, name: &str) -> &'t Tensor {
 }
 
 /// ⟨u, W v⟩, and how far rounding may have taken it from the exact value.
-fn stored_sigma(norm: &SpectralNorm, weight: &[f32], u: &[f32], v: &[f32]) -> (f64, f64) {
+pub(super) fn stored_sigma(norm: &SpectralNorm, weight: &[f32], u: &[f32], v: &[f32]) -> (f64, f64) {
     let [o, i] = [norm.weight[0], norm.weight[1]];
     let [h, w] = if norm.is_matrix() { [1, 1] } else { norm.size };
     let kernel = if norm.is_matrix() { [1, 1] } else { [norm.weight[2], norm.weight[3]] };

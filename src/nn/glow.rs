@@ -126,7 +126,7 @@ impl FlowStep {
             .filter(|(_, weight)| weight.rank() > 1)
             .map(|(_, w)| w[0].to_string())
             .collect();
-        let [mixing, coupling] = [serde_name(&self.permutation), serde_name(&self.coupling)];
+        let [mixing, coupling] = [self.permutation.word(), self.coupling.word()];
         format!("{mixing}, {coupling} coupling by {}", widths.join("-"))
     }
 
@@ -195,9 +195,4 @@ struct Inputs {
     actnorm: Option<[NodeId; 2]>,
     mixing: Vec<NodeId>,
     network: Vec<NodeId>,
-}
-
-/// The word that stands for a value in configurations.
-fn serde_name(value: &impl serde::Serialize) -> String {
-    serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
 }

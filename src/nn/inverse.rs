@@ -44,6 +44,43 @@ impl Stop {
     }
 }
 
+/// What an iteration carries from round to round, with the values that it begins with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct State {
+    /// Numbers of each sample, `[n]`: among them `iterations`, `residual` and `converged`, as in the inverse's outputs.
+    pub numbers: Vec<(&'static str, f32)>,
+    /// Tensors of the shape of the samples beside `x`, which begins as y. They begin as zero.
+    pub history: Vec<String>,
+}
+
+impl Stop {
+    /// The state of the iteration of [`round_graph`](BlockFunction::round_graph).
+    pub fn state(&self) -> State {
+        match self.solver {
+            Solver::Picard => State {
+                numbers: vec![("iterations", 0.0), ("residual", DIVERGED as f32), ("converged", 0.0)],
+                history: Vec::new(),
+            },
+            Solver::Anderson => State {
+                numbers: anderson::NUMBERS.into_iter().zip(anderson::START.map(|value| value as f32)).collect(),
+                history: (0..anderson::MEMORY).flat_map(|age| ["g", "r"].map(|part| format!("{part} {age}"))).collect(),
+            },
+        }
+    }
+
+    /// Whether a sample with this state goes no further: its numbers by name.
+    pub fn has_ended(&self, number: impl Fn(&str) -> f32) -> bool {
+        number("converged") > 0.0 || self.solver == Solver::Anderson && number("stuck") > 0.0
+    }
+
+    /// The change of a sample y below which rounding may be all that is left.
+    pub fn level(y: &[f32]) -> f32 {
+        let bound = DIVERGED as f32;
+        let size = |y: f32| if y.abs() < bound { y.abs() } else { bound };
+        y.iter().fold(0.0, |most: f32, &y| most.max(size(y))) * ROUNDING_LEVEL as f32
+    }
+}
+
 impl Default for Stop {
     fn default() -> Self {
         Self { solver: Solver::Picard, tolerance: 1e-6, limit: 100 }
@@ -86,6 +123,18 @@ impl BlockFunction {
             g.output(name, node);
         }
         Function::new(format!("inverse {}", self.branch.label()), g)
+    }
+
+    /// One round of the iteration by itself, for whoever wants to look on: inputs and outputs are the
+    /// [state](Stop::state) of the iteration, each output the next value of the input of its name; further inputs are
+    /// `y`, `level` `[n]` ([`Stop::level`] of each sample), and the branch's operands by their names.
+    pub fn round_graph(&self, stop: Stop) -> Graph {
+        let mut g = Graph::new();
+        match stop.solver {
+            Solver::Picard => self.picard_graph(&mut g, stop),
+            Solver::Anderson => self.anderson_graph(&mut g, stop),
+        };
+        g
     }
 
     /// The branch's operands as inputs of `g`.

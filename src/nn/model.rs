@@ -52,6 +52,7 @@ mod layout;
 mod norms;
 mod regression;
 mod shard;
+mod steps;
 
 pub use graphs::Evaluation;
 pub use jacobian::block_input;
@@ -59,12 +60,13 @@ pub(super) use layout::norm_names;
 pub use norms::NormGroup;
 pub use regression::target;
 pub use shard::{DENSITY_LOSS, seen, seen_gradient};
+pub(crate) use steps::WayBack;
 
 use std::collections::HashMap;
 
 use self::layout::Layout;
 use crate::config::{Architecture, Config, Estimator, Gradient, Kind};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::nn::glow::FlowStep;
 use crate::nn::logdet::LogDet;
 use crate::nn::param::{Init, Param};
@@ -190,17 +192,45 @@ pub struct Model {
     by_name: HashMap<String, usize>,
 }
 
+/// Whether networks of other architectures than the paper's are there. Browsers are spared their code.
+pub(crate) const OTHER_ARCHITECTURES: bool = cfg!(not(target_arch = "wasm32"));
+
+/// Stands where code is for other architectures only.
+fn of_other_architecture() {
+    if !OTHER_ARCHITECTURES {
+        unreachable!("refused when the model was laid out");
+    }
+}
+
 impl Model {
     /// Lays out the network.
     ///
     /// # Errors
-    /// Those of [`Config::validate`].
+    /// Those of [`Config::validate`]; in browsers also an architecture that is not `iresnet`.
     pub fn new(config: &Config) -> Result<Self> {
         config.validate()?;
+        let architecture = config.model.architecture;
+        if !OTHER_ARCHITECTURES && architecture != Architecture::Iresnet {
+            let word = architecture.word();
+            return Err(Error::Config(format!("architecture \"{word}\" does not run in browsers, \"iresnet\" does")));
+        }
+        Ok(Self::lay_out(config.clone()))
+    }
+
+    /// The same network, whose weights are taken as they are: [`effective`](crate::nn::effective) ones. Its configuration has
+    /// no coefficient.
+    pub(crate) fn unnormalised(&self) -> Self {
+        let mut config = self.config.clone();
+        config.model.coefficient = None;
+        Self::lay_out(config)
+    }
+
+    /// Lays out a valid configuration.
+    fn lay_out(config: Config) -> Self {
         let layout = layout::lay_out(&config.model);
         let params = layout::params(&config.model, &layout);
         let by_name = params.iter().enumerate().map(|(index, param)| (param.name.clone(), index)).collect();
-        Ok(Self { config: config.clone(), layout, params, by_name })
+        Self { config, layout, params, by_name }
     }
 
     /// The configuration.
@@ -281,9 +311,12 @@ impl Model {
     pub fn multiply_adds(&self) -> usize {
         let layout = &self.layout;
         let of_blocks = layout.blocks.iter().map(|block| block.branch.multiply_adds());
-        let of_plain = layout.plain.iter().map(|plain| plain.block.multiply_adds());
-        let of_flows = layout.flows.iter().map(|flow| flow.step.multiply_adds());
-        of_blocks.chain(of_plain).chain(of_flows).sum()
+        let of_others = || {
+            let of_plain = layout.plain.iter().map(|plain| plain.block.multiply_adds());
+            let of_flows = layout.flows.iter().map(|flow| flow.step.multiply_adds());
+            of_plain.chain(of_flows).sum()
+        };
+        of_blocks.sum::<usize>() + if OTHER_ARCHITECTURES { of_others() } else { 0 }
     }
 
     /// The log-determinant that training computes; none for a classifier.

@@ -46,7 +46,7 @@ impl Get {
         match op {
             Op::Call(function) => function.output_shape(self.index).clone(),
             Op::Iterate(iterate) => iterate.body.output_shape(self.index).clone(),
-            other => panic!("get: {} has a single result", other.rule().label()),
+            other => panic!("get: {} has a single result", other.label()),
         }
     }
 }

@@ -186,7 +186,7 @@ impl<'a> Writer<'a> {
                 let value = self.value(operand(0), &inner);
                 format!("select(0.0, {value}, {guard})")
             }
-            other => unreachable!("{} is stored, not computed inside an expression", other.rule().label()),
+            other => unreachable!("{} is stored, not computed inside an expression", other.label()),
         };
         let name = self.assign("v", &text);
         self.define(node, index, &name);

@@ -1,13 +1,14 @@
 //! Which kernels compute a convolution, and how they are set up.
 //!
 //! Every role has a kernel that takes any geometry, tile by tile through workgroup memory as real GPUs like it, and
-//! others that are faster on processors where they fit. Within a role all
+//! others that are faster on processors where they fit: with subgroups of eight, or with nothing but registers. Within a role all
 //! variants add the terms of a sum in the same order: over channels, then over taps, for the output and the input
 //! gradient; over blocks of pixels for the weight gradient, see `Blocks`.
 
 use super::launch::Launch;
 use super::matmul::Product;
 use crate::ops::conv2d::{Geometry, Role};
+use crate::wgsl::wgsl;
 
 /// Output channels of a workgroup by which the sum of the 3 × 3 weight gradient is cut into parts.
 const WEIGHT_GRAD_CHANNELS: usize = 32;
@@ -17,7 +18,13 @@ pub fn variants(g: &Geometry, role: Role) -> Vec<Launch> {
     let mut all = Vec::new();
     if g.kernel == [3, 3] && g.stride == 1 && g.padding[0] <= 2 && g.padding[1] <= 2 {
         match role {
-            Role::Output | Role::InputGrad => all.push(subgroup_3x3(g, role)),
+            Role::Output | Role::InputGrad => {
+                if HAS_SUBGROUPS {
+                    all.push(subgroup_3x3(g, role));
+                }
+                all.push(registers_3x3(g, role));
+            }
+            Role::WeightGrad if !HAS_SUBGROUPS => {}
             Role::WeightGrad => {
                 if g.out_channels > 32 {
                     all.push(subgroup_3x3_weight_grad(g, 64));
@@ -27,11 +34,17 @@ pub fn variants(g: &Geometry, role: Role) -> Vec<Launch> {
         }
     }
     if g.kernel == [1, 1] && g.stride == 1 && g.padding == [0, 0] {
-        all.extend(product(g, role).variants(include_str!("../../shaders/lib/operands_ba.wgsl")));
+        all.extend(product(g, role).variants(wgsl!("../../shaders/lib/operands_ba.wgsl")));
+        if role != Role::WeightGrad {
+            all.push(registers_1x1(g, role));
+        }
     }
     all.extend([tiled(g, role, 64), tiled(g, role, 32)]);
     all
 }
+
+/// Whether there are devices whose subgroups can be used: none in browsers, which are spared the text of these kernels.
+pub(super) const HAS_SUBGROUPS: bool = cfg!(not(target_arch = "wasm32"));
 
 /// Into how many parts the sum over images and pixels is cut in the weight gradient, whose result then has as many
 /// copies, `[splits, groups·out, in, kernel…]`, to be added in order. A function of the geometry alone, so that the
@@ -73,31 +86,92 @@ fn unit_height(height: usize) -> usize {
     [16, 8, 4].into_iter().min_by_key(|unit| height.div_ceil(*unit) * unit).unwrap_or(4)
 }
 
-/// The 3 × 3 kernel with a channel to a lane, for the output or the input gradient.
-fn subgroup_3x3(g: &Geometry, role: Role) -> Launch {
+/// From which channels and pixels a 3 × 3 convolution computes which, in the direction of its role.
+struct Direction {
+    to: usize,
+    to_size: [usize; 2],
+    constants: Vec<(&'static str, usize)>,
+    /// How many results can be stored at once.
+    at_a_time: usize,
+}
+
+impl Direction {
+    fn of(g: &Geometry, role: Role) -> Self {
+        let grad = role == Role::InputGrad;
+        let forth = (g.in_channels, g.height, g.width, g.padding);
+        let back = (g.out_channels, g.out_height(), g.out_width(), [2 - g.padding[0], 2 - g.padding[1]]);
+        let ((from, height, width, padding), (to, to_height, to_width, _)) =
+            if grad { (back, forth) } else { (forth, back) };
+        let constants = vec![
+            ("BATCH", g.batch),
+            ("GROUPS", g.groups),
+            ("FROM_CHANNELS", from),
+            ("TO_CHANNELS", to),
+            ("HEIGHT", height),
+            ("WIDTH", width),
+            ("TO_HEIGHT", to_height),
+            ("TO_WIDTH", to_width),
+            ("PAD_Y", padding[0]),
+            ("PAD_X", padding[1]),
+            ("INPUT_GRAD", grad.into()),
+        ];
+        let at_a_time = if to_width.is_multiple_of(4) { 4 } else { 1 };
+        Self { to, to_size: [to_height, to_width], constants, at_a_time }
+    }
+}
+
+/// The 3 × 3 kernel with 8 pixels of four channels to an invocation, for the output or the input gradient.
+fn registers_3x3(g: &Geometry, role: Role) -> Launch {
+    let Direction { to, to_size: [height, width], constants, at_a_time } = Direction::of(g, role);
+    let tiles = g.batch * height * width.div_ceil(8);
+    let files = vec![GRID, emit_row(at_a_time), wgsl!("../../shaders/conv2d_3x3_registers.wgsl")];
+    registers_launch(files, constants, at_a_time, tiles.div_ceil(64) * to.div_ceil(4) * g.groups)
+}
+
+/// The 1 × 1 kernel with 8 pixels of four channels to an invocation, for the output or the input gradient.
+fn registers_1x1(g: &Geometry, role: Role) -> Launch {
     let grad = role == Role::InputGrad;
-    let forth = (g.in_channels, g.height, g.width, g.padding);
-    let back = (g.out_channels, g.out_height(), g.out_width(), [2 - g.padding[0], 2 - g.padding[1]]);
-    let ((from, height, width, padding), (to, to_height, to_width, _)) =
-        if grad { (back, forth) } else { (forth, back) };
-    let unit = unit_height(to_height);
-    let units = g.batch * to_height.div_ceil(unit) * to_width.div_ceil(4);
+    let (from, to) = if grad { (g.out_channels, g.in_channels) } else { (g.in_channels, g.out_channels) };
+    let pixels = g.height * g.width;
     let constants = vec![
         ("BATCH", g.batch),
         ("GROUPS", g.groups),
         ("FROM_CHANNELS", from),
         ("TO_CHANNELS", to),
-        ("HEIGHT", height),
-        ("WIDTH", width),
-        ("TO_HEIGHT", to_height),
-        ("TO_WIDTH", to_width),
-        ("PAD_Y", padding[0]),
-        ("PAD_X", padding[1]),
-        ("UNIT_HEIGHT", unit),
+        ("PIXELS", pixels),
         ("INPUT_GRAD", grad.into()),
     ];
-    let at_a_time = if to_width.is_multiple_of(4) { 4 } else { 1 };
-    let files = vec![GRID, emit_row(at_a_time), include_str!("../../shaders/conv2d_3x3_subgroup.wgsl")];
+    let at_a_time = if pixels.is_multiple_of(4) { 4 } else { 1 };
+    let tiles = g.batch * pixels.div_ceil(8);
+    let files = vec![GRID, emit_row(at_a_time), wgsl!("../../shaders/conv2d_1x1_registers.wgsl")];
+    registers_launch(files, constants, at_a_time, tiles.div_ceil(64) * to.div_ceil(4) * g.groups)
+}
+
+fn registers_launch(
+    files: Vec<&'static str>,
+    constants: Vec<(&'static str, usize)>,
+    at_a_time: usize,
+    groups: usize,
+) -> Launch {
+    Launch {
+        name: "registers".into(),
+        files,
+        constants: to_u32(constants),
+        at_a_time,
+        groups: groups as u32,
+        workgroup_size: 64,
+        workgroup_bytes: 0,
+        subgroup: 0,
+    }
+}
+
+/// The 3 × 3 kernel with a channel to a lane, for the output or the input gradient.
+fn subgroup_3x3(g: &Geometry, role: Role) -> Launch {
+    let Direction { to, to_size: [to_height, to_width], mut constants, at_a_time } = Direction::of(g, role);
+    let unit = unit_height(to_height);
+    let units = g.batch * to_height.div_ceil(unit) * to_width.div_ceil(4);
+    constants.push(("UNIT_HEIGHT", unit));
+    let files = vec![GRID, emit_row(at_a_time), wgsl!("../../shaders/conv2d_3x3_subgroup.wgsl")];
     let groups = units.div_ceil(16 / unit) * to.div_ceil(8) * g.groups;
     Launch { at_a_time, ..subgroup_launch("subgroup".into(), files, constants, groups) }
 }
@@ -113,11 +187,11 @@ fn subgroup_3x3_weight_grad(g: &Geometry, channels: usize) -> Launch {
     // With both a multiple of four the padding is one, and pixels and gradients lie alike.
     let by_four = g.width.is_multiple_of(4) && g.out_width().is_multiple_of(4);
     let rows = if by_four {
-        include_str!("../../shaders/lib/rows_by_four.wgsl")
+        wgsl!("../../shaders/lib/rows_by_four.wgsl")
     } else {
-        include_str!("../../shaders/lib/rows_by_one.wgsl")
+        wgsl!("../../shaders/lib/rows_by_one.wgsl")
     };
-    let files = vec![GRID, rows, include_str!("../../shaders/conv2d_3x3_weight_grad_subgroup.wgsl")];
+    let files = vec![GRID, rows, wgsl!("../../shaders/conv2d_3x3_weight_grad_subgroup.wgsl")];
     let tiles = g.in_channels.div_ceil(8) * g.out_channels.div_ceil(channels) * g.groups;
     let launch = subgroup_launch(format!("subgroup{channels}"), files, constants, tiles * weight_grad_splits(g));
     // Three rows of three sums, padded to four, for each lane.
@@ -202,15 +276,15 @@ fn tiled(g: &Geometry, role: Role, tile: usize) -> Launch {
     let pixels = g.batch * g.height * g.width;
     let out_pixels = g.batch * g.out_height() * g.out_width();
     let (file, [rows, columns, splits]) = match role {
-        Role::Output => (include_str!("../../shaders/conv2d.wgsl"), [g.out_channels, out_pixels, 1]),
-        Role::InputGrad => (include_str!("../../shaders/conv2d_input_grad.wgsl"), [g.in_channels, pixels, 1]),
+        Role::Output => (wgsl!("../../shaders/conv2d.wgsl"), [g.out_channels, out_pixels, 1]),
+        Role::InputGrad => (wgsl!("../../shaders/conv2d_input_grad.wgsl"), [g.in_channels, pixels, 1]),
         Role::WeightGrad => {
             let blocks = Blocks::of(g);
             constants.push(("UNIT_HEIGHT", blocks.size[0]));
             constants.push(("UNIT_WIDTH", blocks.size[1]));
             constants.push(("SPLIT_UNITS", blocks.per_split));
             let columns = g.in_channels * g.kernel[0] * g.kernel[1];
-            let file = include_str!("../../shaders/conv2d_weight_grad.wgsl");
+            let file = wgsl!("../../shaders/conv2d_weight_grad.wgsl");
             (file, [g.out_channels, columns, weight_grad_splits(g)])
         }
     };
@@ -227,7 +301,7 @@ pub(super) fn tiled_launch(
     constants.push(("TILE", tile));
     Launch {
         name: format!("tile{tile}"),
-        files: vec![GRID, file, include_str!("../../shaders/lib/tile.wgsl")],
+        files: vec![GRID, file, wgsl!("../../shaders/lib/tile.wgsl")],
         constants: to_u32(constants),
         at_a_time: 1,
         groups: groups as u32,
@@ -240,12 +314,12 @@ pub(super) fn tiled_launch(
 /// The file with `emit_row`, which hands over four neighbours so many at a time.
 pub(super) fn emit_row(at_a_time: usize) -> &'static str {
     match at_a_time {
-        4 => include_str!("../../shaders/lib/emit_four.wgsl"),
-        _ => include_str!("../../shaders/lib/emit_ones.wgsl"),
+        4 => wgsl!("../../shaders/lib/emit_four.wgsl"),
+        _ => wgsl!("../../shaders/lib/emit_ones.wgsl"),
     }
 }
 
-pub(super) const GRID: &str = include_str!("../../shaders/lib/grid.wgsl");
+pub(super) const GRID: &str = wgsl!("../../shaders/lib/grid.wgsl");
 
 /// The extents as constants of a module.
 fn extents(g: &Geometry) -> Vec<(&'static str, usize)> {

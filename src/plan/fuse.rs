@@ -12,11 +12,12 @@
 //! Deliberately not done: fusing elementwise work into the *operands* of convolutions and matrix products (they read
 //! each element many times), and merging independent groups of equal shape.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use super::Limits;
 use crate::graph::{Graph, NodeId};
 use crate::ops::Op;
+use crate::sorted::{Map, Set};
 
 /// Recomputing an expression in a second kernel is preferred to storing it up to this cost (one for cheap ops).
 const RECOMPUTE_COST: u32 = 12;
@@ -31,17 +32,17 @@ pub(super) struct Group {
     /// Number of elements its results have.
     pub len: usize,
     /// Values the anchor reads.
-    pub operands: BTreeSet<NodeId>,
+    pub operands: Set<NodeId>,
     /// How many buffers it binds for them: an operand may be read through several views.
     bindings: usize,
     /// Values of other groups that the roots read. One that is an operand as well is bound twice.
-    pub extra: BTreeSet<NodeId>,
+    pub extra: Set<NodeId>,
 }
 
 impl Group {
     /// All values of other groups that the group reads.
     pub(super) fn reads(&self) -> impl Iterator<Item = NodeId> {
-        self.operands.union(&self.extra).copied()
+        self.operands.union(&self.extra).into_iter()
     }
 }
 
@@ -119,7 +120,7 @@ pub(super) fn fuse(graph: &Graph, limits: &Limits) -> Fusion {
 }
 
 /// The views of tensors that are too large to be bound: an expression that reads one binds the view.
-fn ranges(graph: &Graph, live: &[bool], limits: &Limits) -> BTreeSet<NodeId> {
+fn ranges(graph: &Graph, live: &[bool], limits: &Limits) -> Set<NodeId> {
     let is_range = |id: NodeId| {
         matches!(graph.node(id).op, Op::Slice(_))
             && alias(graph, id).is_some()
@@ -207,7 +208,7 @@ fn share(graph: &Graph, live: &[bool], materialised: &mut [bool]) {
         cost[id.index()] = of_inputs.fold(own, u32::saturating_add);
     }
     // Consumers: the roots and reductions into which an expression is inlined.
-    let mut consumers: Vec<BTreeSet<NodeId>> = vec![BTreeSet::new(); graph.len()];
+    let mut consumers: Vec<Set<NodeId>> = vec![Set::default(); graph.len()];
     for index in (0..graph.len()).rev() {
         let id = NodeId(index as u32);
         if !live[index] {
@@ -219,25 +220,25 @@ fn share(graph: &Graph, live: &[bool], materialised: &mut [bool]) {
             let extra = cost[index].saturating_mul(consumers[index].len() as u32 - 1);
             materialised[index] = extra > RECOMPUTE_COST;
         }
-        let seen_by = if materialised[index] { BTreeSet::from([id]) } else { std::mem::take(&mut consumers[index]) };
+        let seen_by = if materialised[index] { Set::from_iter([id]) } else { std::mem::take(&mut consumers[index]) };
         for input in &node.inputs {
-            consumers[input.index()].extend(&seen_by);
+            consumers[input.index()].extend(seen_by.iter().copied());
         }
     }
 }
 
 /// The materialised nodes each expression reads; expressions that read more than `most` are cut by storing a part.
-fn bound_leaves(graph: &Graph, live: &[bool], materialised: &mut [bool], most: usize) -> Vec<BTreeSet<NodeId>> {
-    let mut leaves: Vec<BTreeSet<NodeId>> = vec![BTreeSet::new(); graph.len()];
+fn bound_leaves(graph: &Graph, live: &[bool], materialised: &mut [bool], most: usize) -> Vec<Set<NodeId>> {
+    let mut leaves: Vec<Set<NodeId>> = vec![Set::default(); graph.len()];
     for (id, node) in graph.nodes().filter(|(id, _)| live[id.index()]) {
         if !node.op.is_elementwise() && !matches!(node.op, Op::Reduce(_)) {
             continue;
         }
         loop {
             let reads = |input: &NodeId| {
-                if materialised[input.index()] { BTreeSet::from([*input]) } else { leaves[input.index()].clone() }
+                if materialised[input.index()] { Set::from_iter([*input]) } else { leaves[input.index()].clone() }
             };
-            let union: BTreeSet<NodeId> = node.inputs.iter().flat_map(reads).collect();
+            let union: Set<NodeId> = node.inputs.iter().flat_map(reads).collect();
             if union.len() <= most {
                 leaves[id.index()] = union;
                 break;
@@ -255,8 +256,8 @@ fn group(
     graph: &Graph,
     live: &[bool],
     mut fusion: Fusion,
-    leaves: &[BTreeSet<NodeId>],
-    ranges: &BTreeSet<NodeId>,
+    leaves: &[Set<NodeId>],
+    ranges: &Set<NodeId>,
     limits: &Limits,
 ) -> Fusion {
     let Fusion { groups, materialised, parts } = &mut fusion;
@@ -275,7 +276,7 @@ fn group(
             group_of[id.index()] = group_of[base(graph, id).index()];
             continue;
         }
-        let reads: BTreeSet<NodeId> = if matches!(node.op, Op::Reduce(_)) || node.op.is_elementwise() {
+        let reads: Set<NodeId> = if matches!(node.op, Op::Reduce(_)) || node.op.is_elementwise() {
             leaves[id.index()].clone()
         } else {
             node.inputs.iter().map(|&input| base(graph, input)).collect()
@@ -288,7 +289,7 @@ fn group(
                 len: node.shape.len(),
                 bindings: if matches!(node.op, Op::Reduce(_)) { reads.len() } else { node.inputs.len() },
                 operands: reads,
-                extra: BTreeSet::new(),
+                extra: Set::default(),
             });
             continue;
         }
@@ -297,12 +298,11 @@ fn group(
             let host = &groups[last];
             let is_kernel = |op: &Op| !matches!(op, Op::Call(_) | Op::Iterate(_) | Op::Stack(_) | Op::Join(_));
             let outside = reads.iter().filter(|leaf| group_of[leaf.index()] != Some(last));
-            let extra: BTreeSet<NodeId> = host.extra.iter().chain(outside).copied().collect();
+            let extra: Set<NodeId> = host.extra.iter().chain(outside).copied().collect();
             let bindings = host.bindings + extra.len();
             let results = usize::from(host.anchor.is_some()) + host.roots.len() + 1;
-            let written: BTreeSet<NodeId> =
-                host.anchor.iter().chain(&host.roots).chain([&id]).filter_map(within).collect();
-            let apart = !host.operands.union(&extra).filter_map(within).any(|join| written.contains(&join));
+            let written: Set<NodeId> = host.anchor.iter().chain(&host.roots).chain([&id]).filter_map(within).collect();
+            let apart = !host.operands.union(&extra).iter().filter_map(within).any(|join| written.contains(&join));
             host.anchor.is_none_or(|anchor| is_kernel(&graph.node(anchor).op))
                 && apart
                 && host.len == node.shape.len()
@@ -314,9 +314,9 @@ fn group(
                 anchor: None,
                 roots: Vec::new(),
                 len: node.shape.len(),
-                operands: BTreeSet::new(),
+                operands: Set::default(),
                 bindings: 0,
-                extra: BTreeSet::new(),
+                extra: Set::default(),
             });
             groups.len() - 1
         });
@@ -331,7 +331,8 @@ fn group(
 /// Whether the expression of `root` reads the leaves that `concerns` only at its own flat position.
 fn reads_in_place(graph: &Graph, root: NodeId, materialised: &[bool], concerns: impl Fn(NodeId) -> bool) -> bool {
     // For every node of the expression: whether it is reached by a path that rearranges.
-    let mut reached: BTreeMap<NodeId, bool> = BTreeMap::from([(root, false)]);
+    let mut reached: Map<NodeId, bool> = Map::default();
+    reached.insert(root, false);
     while let Some((id, moved)) = reached.pop_last() {
         if id != root && materialised[id.index()] {
             if moved && concerns(id) {
@@ -343,7 +344,7 @@ fn reads_in_place(graph: &Graph, root: NodeId, materialised: &[bool], concerns: 
         let moves = moved || (node.op.is_arrangement() && !matches!(node.op, Op::Reshape(_)));
         let moves = moves || matches!(node.op, Op::Random(_));
         for &input in &node.inputs {
-            let entry = reached.entry(input).or_insert(moves);
+            let entry = reached.or_insert(input, moves);
             *entry |= moves;
         }
     }

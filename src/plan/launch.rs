@@ -1,5 +1,7 @@
 //! How a hand-written shader is set to work on one problem.
 
+use crate::wgsl::wgsl;
+
 /// One variant of a hand-written kernel for given extents. The plan joins it with its epilogue into a
 /// [`Variant`](super::program::Variant).
 ///
@@ -33,8 +35,8 @@ impl Launch {
     /// The end of a module, with its binding 2 of group 0, that stores the results and does nothing else.
     pub fn plain_end(&self) -> &'static str {
         match self.at_a_time {
-            4 => include_str!("../../shaders/lib/plain_end_four.wgsl"),
-            _ => include_str!("../../shaders/lib/plain_end_one.wgsl"),
+            4 => wgsl!("../../shaders/lib/plain_end_four.wgsl"),
+            _ => wgsl!("../../shaders/lib/plain_end_one.wgsl"),
         }
     }
 

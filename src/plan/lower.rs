@@ -17,16 +17,17 @@ use crate::ops::Op;
 use crate::ops::conv2d::Role;
 use crate::ops::reduce::Kind;
 use crate::shape::Shape;
+use crate::wgsl::wgsl;
 use epilogue::{Epilogue, FOUR};
 
-const GRID: &str = include_str!("../../shaders/lib/grid.wgsl");
-const MATH: &str = include_str!("../../shaders/lib/math.wgsl");
-const RANDOM: &str = include_str!("../../shaders/lib/random.wgsl");
-const REDUCE_SUM: &str = include_str!("../../shaders/lib/reduce_sum.wgsl");
-const REDUCE_MAX: &str = include_str!("../../shaders/lib/reduce_max.wgsl");
-const ELEMENTWISE: &str = include_str!("../../shaders/elementwise.wgsl");
-const REDUCE_SERIAL: &str = include_str!("../../shaders/reduce_serial.wgsl");
-const REDUCE_TREE: &str = include_str!("../../shaders/reduce_tree.wgsl");
+const GRID: &str = wgsl!("../../shaders/lib/grid.wgsl");
+const MATH: &str = wgsl!("../../shaders/lib/math.wgsl");
+const RANDOM: &str = wgsl!("../../shaders/lib/random.wgsl");
+const REDUCE_SUM: &str = wgsl!("../../shaders/lib/reduce_sum.wgsl");
+const REDUCE_MAX: &str = wgsl!("../../shaders/lib/reduce_max.wgsl");
+const ELEMENTWISE: &str = wgsl!("../../shaders/elementwise.wgsl");
+const REDUCE_SERIAL: &str = wgsl!("../../shaders/reduce_serial.wgsl");
+const REDUCE_TREE: &str = wgsl!("../../shaders/reduce_tree.wgsl");
 
 /// Invocations in a workgroup of the elementwise and reduction kernels.
 const WORKGROUP: usize = 64;
@@ -223,7 +224,7 @@ impl Lowering<'_> {
                     self.split_contraction(group, &label, &launches, &operands, g.flops(), splits);
                 }
             }
-            other => unreachable!("{} is no anchor", other.rule().label()),
+            other => unreachable!("{} is no anchor", other.label()),
         }
     }
 
@@ -406,7 +407,7 @@ impl Lowering<'_> {
 }
 
 fn op_name(op: &Op) -> String {
-    op.rule().label().split(' ').next().unwrap_or_default().into()
+    op.label().split(' ').next().unwrap_or_default().into()
 }
 
 fn variant(name: &str, source: String, groups: usize, workgroup_size: usize, workgroup_bytes: usize) -> Variant {

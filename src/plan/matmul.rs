@@ -3,6 +3,7 @@
 use super::conv2d::{GRID, emit_row, tiled_launch, to_u32};
 use super::launch::Launch;
 use crate::ops::matmul::Geometry;
+use crate::wgsl::wgsl;
 
 /// The kernels that compute this product, the one expected to be fastest on a processor first. All of them add the
 /// terms of a sum in the same order.
@@ -21,7 +22,7 @@ pub fn variants(g: &Geometry) -> Vec<Launch> {
         b: [g.k * g.n, 0],
         c: [g.m * g.n, 0],
     };
-    let mut all = product.variants(include_str!("../../shaders/lib/operands_ab.wgsl"));
+    let mut all = product.variants(wgsl!("../../shaders/lib/operands_ab.wgsl"));
     all.extend([tiled(g, 64), tiled(g, 32)]);
     all
 }
@@ -65,6 +66,7 @@ impl Product {
         } else {
             !self.transpose_a && self.transpose_b && rows && self.columns.is_multiple_of(4)
         };
+        let fits = fits && super::conv2d::HAS_SUBGROUPS;
         if fits { vec![self.subgroup(operands, false), self.subgroup(operands, true)] } else { Vec::new() }
     }
 
@@ -82,7 +84,7 @@ impl Product {
         Launch {
             at_a_time,
             name: if wide { "subgroup64" } else { "subgroup32" }.into(),
-            files: vec![GRID, operands, emit_row(at_a_time), include_str!("../../shaders/matmul_subgroup.wgsl")],
+            files: vec![GRID, operands, emit_row(at_a_time), wgsl!("../../shaders/matmul_subgroup.wgsl")],
             constants: to_u32(vec![
                 ("OUTER", self.outer),
                 ("ROWS", self.rows),
@@ -123,5 +125,5 @@ fn tiled(g: &Geometry, tile: usize) -> Launch {
         ("TRANSPOSE_B", g.transpose_b.into()),
     ];
     let groups = g.m.div_ceil(tile) * g.n.div_ceil(tile) * g.batch;
-    tiled_launch(include_str!("../../shaders/matmul.wgsl"), constants, tile, groups)
+    tiled_launch(wgsl!("../../shaders/matmul.wgsl"), constants, tile, groups)
 }

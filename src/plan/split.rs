@@ -196,7 +196,7 @@ impl<'a> Splitter<'a> {
     /// The error for a node that would have to be computed in chunks.
     fn cannot(&self, id: NodeId, reason: &str) -> String {
         let shape = self.from.shape(id);
-        let (label, bytes) = (self.from.node(id).op.rule().label(), shape.bytes());
+        let (label, bytes) = (self.from.node(id).op.label(), shape.bytes());
         format!(
             "{}: a tensor of shape {shape} ({label}) takes {bytes} bytes and what it is computed from may be larger; the \
              device binds {} at once, and this cannot be computed in chunks: {reason}; choose a smaller batch, smaller \

@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::web::Goal;
 use crate::{Stop, suites};
 use std::path::PathBuf;
 
@@ -9,10 +10,15 @@ Tasks of the project; each sets up what it needs and says so.
     cargo xtask demo [--yes] [--out DIR]         build the program, run the demonstration, write pictures and report.html
     cargo xtask test [--yes] [--only SUITE]…     everything that CI runs; the last line counts the suites
     cargo xtask mpi                              fetch an MPI where there is none, and build the program with it
+    cargo xtask web [--yes] [GOAL]               the npm package, and what is shown with it; without a goal the demo, served
     cargo xtask setup [--yes]                    only the set-up: a Vulkan driver, a browser, Node, Python
 
     --yes         install what is missing without asking (CI=true does the same); needs root or passwordless sudo
     --out DIR     folder for the demonstration's results [runs/demo]
+    --build       only build the package, web/package/dist, and check its size
+    --pack        the package as a tarball for npm, web/package/iresnet-VERSION.tgz
+    --bench       compare its speed with that of other packages in one browser
+    --leak        load, invert and dispose of a model 1,000 times, and look at the memory
     --only SUITE  one suite, may be repeated:
 ";
 
@@ -22,6 +28,7 @@ pub(crate) enum Task {
     Demo { yes: bool, out: PathBuf },
     Test { yes: bool, only: Vec<&'static str> },
     Mpi,
+    Web { yes: bool, goal: Goal },
     Setup { yes: bool },
     Help(String),
 }
@@ -29,7 +36,7 @@ pub(crate) enum Task {
 pub(crate) fn parse(arguments: &[String]) -> Result<Task, Stop> {
     let mut words = arguments.iter().map(String::as_str);
     let task = words.next().unwrap_or("help");
-    let (mut yes, mut out, mut only) = (false, None, Vec::new());
+    let (mut yes, mut out, mut only, mut goal) = (false, None, Vec::new(), Goal::Serve);
     while let Some(word) = words.next() {
         let (flag, joined) = word.split_once('=').map_or((word, None), |(flag, value)| (flag, Some(value)));
         let mut value = || {
@@ -38,7 +45,11 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Task, Stop> {
         };
         match (task, flag) {
             (_, "--help" | "-h") => return Ok(Task::Help(help())),
-            ("demo" | "test" | "setup", "--yes" | "-y") => yes = true,
+            ("demo" | "test" | "web" | "setup", "--yes" | "-y") => yes = true,
+            ("web", "--build") => goal = Goal::Build,
+            ("web", "--pack") => goal = Goal::Pack,
+            ("web", "--bench") => goal = Goal::Bench,
+            ("web", "--leak") => goal = Goal::Leak,
             ("demo", "--out") => out = Some(PathBuf::from(value()?)),
             ("test", "--only") => {
                 let name = value()?;
@@ -49,6 +60,9 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Task, Stop> {
             ("mpi", _) => return Err(unknown("option", flag, &["--help"])),
             ("demo", _) => return Err(unknown("option", flag, &["--yes", "--out", "--help"])),
             ("test", _) => return Err(unknown("option", flag, &["--yes", "--only", "--help"])),
+            ("web", _) => {
+                return Err(unknown("option", flag, &["--build", "--pack", "--bench", "--leak", "--yes", "--help"]));
+            }
             ("setup", _) => return Err(unknown("option", flag, &["--yes", "--help"])),
             _ => break,
         }
@@ -57,9 +71,10 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Task, Stop> {
         "demo" => Ok(Task::Demo { yes, out: out.unwrap_or_else(|| PathBuf::from("runs/demo")) }),
         "test" => Ok(Task::Test { yes, only }),
         "mpi" => Ok(Task::Mpi),
+        "web" => Ok(Task::Web { yes, goal }),
         "setup" => Ok(Task::Setup { yes }),
         "help" | "--help" | "-h" => Ok(Task::Help(help())),
-        _ => Err(unknown("task", task, &["demo", "test", "mpi", "setup", "help"])),
+        _ => Err(unknown("task", task, &["demo", "test", "mpi", "web", "setup", "help"])),
     }
 }
 
@@ -116,6 +131,8 @@ mod tests {
         );
         assert_eq!(parse_line("mpi"), Ok(Task::Mpi));
         assert_eq!(parse_line("setup"), Ok(Task::Setup { yes: false }));
+        assert_eq!(parse_line("web"), Ok(Task::Web { yes: false, goal: Goal::Serve }));
+        assert_eq!(parse_line("web --pack --yes"), Ok(Task::Web { yes: true, goal: Goal::Pack }));
         assert!(matches!(parse_line(""), Ok(Task::Help(text)) if text.contains("cargo xtask demo")));
     }
 
@@ -125,6 +142,7 @@ mod tests {
         assert!(parse_line("test --onyl fmt").unwrap_err().contains("did you mean `--only`?"));
         assert!(parse_line("test --only clipy").unwrap_err().contains("did you mean `clippy`?"));
         assert!(parse_line("frobnicate").unwrap_err().contains("there are demo, test"));
+        assert!(parse_line("web --pakc").unwrap_err().contains("did you mean `--pack`?"));
         assert!(parse_line("demo --out").unwrap_err().contains("--out needs a value"));
     }
 

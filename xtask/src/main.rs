@@ -1,4 +1,4 @@
-//! The project's own tasks: `cargo xtask demo`, `test`, `mpi` and `setup`.
+//! The project's own tasks: `cargo xtask demo`, `test`, `mpi`, `web` and `setup`.
 //!
 //! It is built before anything else, so it depends on the standard library alone. Each task first sees to what it needs
 //! (a Vulkan driver, a browser, the wasm target), says what it is about to do, and changes the system only with
@@ -14,6 +14,7 @@ mod setup;
 mod suites;
 mod test;
 mod wasm;
+mod web;
 
 use cli::Task;
 use machine::Machine;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
             Ok(0)
         }
         Task::Demo { yes, out } => demo::run(&machine, yes, &out),
+        Task::Web { yes, goal } => web::run(&machine, yes, goal),
         Task::Test { yes, only } => test::run(&machine, yes, &only),
         Task::Mpi => mpi::build(&machine),
         Task::Setup { yes } => setup::ensure(&machine, setup::Needs::TEST, yes).map(|()| 0),

@@ -4,7 +4,7 @@ use crate::drivers::Drivers;
 use crate::machine::Machine;
 use crate::mpi::Mpi;
 use crate::wasm::Toolchain;
-use crate::{run, setup};
+use crate::{run, setup, web};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -51,6 +51,12 @@ pub(crate) const ALL: &[Suite] = &[
         run: shaders,
     },
     Suite { name: "tint", about: "Chromium compiles every shader through WebGPU", needs_adapter: true, run: tint },
+    Suite {
+        name: "browser",
+        about: "the npm package and the demo in Chromium on WebGPU, and what consumes the package",
+        needs_adapter: true,
+        run: browser,
+    },
     Suite { name: "tests", about: "all tests, natively, on every adapter", needs_adapter: true, run: tests },
     Suite {
         name: "python",
@@ -189,18 +195,45 @@ fn tint(bench: &Bench) -> Result<(), String> {
     run::run(&mut command)
 }
 
+/// The tests of `web/`: the package against native results, its promises, its consumers; and the demo's own.
+fn browser(bench: &Bench) -> Result<(), String> {
+    let browser = setup::browser(bench.machine).ok_or("no Chromium; `cargo xtask setup` says how to get one")?;
+    web::pack(bench.machine)?;
+    let fixtures = bench.target.join("web/fixtures");
+    let mut example = bench.cargo();
+    example.args(["run", "--locked", "--example", "web_fixtures", "--"]).arg(&fixtures).env_remove(ADAPTER_LOG);
+    run::run(&mut example)?;
+    let node = |package: &str, tests: Vec<PathBuf>| {
+        let mut command = run::command("node");
+        command.current_dir(run::repository().join(package)).args(["--test", "--test-concurrency=1"]).args(tests);
+        command.env("CHROMIUM", &browser).env("IRESNET_WEB_FIXTURES", &fixtures).env(ADAPTER_LOG, &bench.adapters);
+        run::run(&mut command)
+    };
+    npm_ci(&run::repository().join("web/test"))?;
+    node("web/test", web::tests("web/test")?)?;
+    if web::has_demo() {
+        web::build_demo()?;
+        node("web/demo", web::tests("web/demo/test")?)?;
+    }
+    Ok(())
+}
+
 fn has_modules(folder: &Path) -> bool {
     std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
 }
 
 /// Installs a package's dependencies, as locked, unless that has been done since the lock file last changed.
-fn npm_ci(package: &Path) -> Result<(), String> {
+pub(crate) fn npm_ci(package: &Path) -> Result<(), String> {
     let changed = |path: PathBuf| path.metadata().and_then(|metadata| metadata.modified()).ok();
     let (lock, installed) =
         (changed(package.join("package-lock.json")), changed(package.join("node_modules/.package-lock.json")));
     if installed.is_some() && installed >= lock {
         return Ok(());
     }
-    let npm = if cfg!(windows) { "npm.cmd" } else { "npm" };
-    run::run(run::command(npm).current_dir(package).args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"]))
+    run::run(npm().current_dir(package).args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"]))
+}
+
+/// A command of npm's.
+pub(crate) fn npm() -> Command {
+    run::command(if cfg!(windows) { "npm.cmd" } else { "npm" })
 }

@@ -19,7 +19,7 @@ struct Line {
 
 /// Returns the exit code: 0 if all suites passed, 1 otherwise.
 pub(crate) fn run(machine: &Machine, yes: bool, only: &[&'static str]) -> Result<u8, Stop> {
-    let browser = only.is_empty() || only.contains(&"tint");
+    let browser = only.is_empty() || only.contains(&"tint") || only.contains(&"browser");
     let adapter = browser || only.contains(&"tests") || only.contains(&"mpi");
     if adapter {
         setup::ensure(machine, if browser { Needs::TEST } else { Needs::DEMO }, yes)?;

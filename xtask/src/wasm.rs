@@ -47,13 +47,15 @@ impl Toolchain {
     pub(crate) fn clippy(&self) -> Command {
         // Nothing but macros is run: optimising them, as the tests' profile has it, would take longer than they save.
         let quick = "profile.dev.package.\"*\".opt-level=0";
-        let common =
-            ["--no-default-features", "--lib", "--locked", "--config", quick, "--target", TARGET, "--target-dir"];
+        let packages = ["-p", "iresnet", "-p", "iresnet-web"];
+        let mut common = vec!["--no-default-features", "--lib", "--locked", "--config", quick];
+        common.extend(packages);
+        common.extend(["--target", TARGET, "--target-dir"]);
         let folder = run::target_folder().join("wasm");
         match self {
             Self::Rustup => {
                 let mut command = run::cargo();
-                command.arg("clippy").args(common).arg(folder).args(["--", "-D", "warnings"]);
+                command.arg("clippy").args(&common).arg(folder).args(["--", "-D", "warnings"]);
                 command
             }
             Self::Debian(root) => {
@@ -61,18 +63,75 @@ impl Toolchain {
                 let build_std = "-Zbuild-std=std,panic_abort";
                 let mut command = if clippy.is_file() {
                     let mut command = run::command(clippy);
-                    command.arg("clippy").args(common).arg(folder).args([build_std, "--", "-D", "warnings"]);
+                    command.arg("clippy").args(&common).arg(folder).args([build_std, "--", "-D", "warnings"]);
                     command
                 } else {
                     println!("This compiler comes without clippy: `cargo check` with warnings as errors instead.");
                     let mut command = run::cargo();
-                    command.arg("check").args(common).arg(folder).arg(build_std).env("RUSTFLAGS", "-D warnings");
+                    command.arg("check").args(&common).arg(folder).arg(build_std).env("RUSTFLAGS", "-D warnings");
                     command
                 };
                 self.environment(&mut command);
                 command
             }
         }
+    }
+
+    /// The build of the module for browsers, into this target folder: as small as can be. The standard library is built
+    /// along with it where its sources are there, without the texts of panics.
+    pub(crate) fn build(&self, folder: &Path) -> Command {
+        let mut command = run::cargo();
+        command.args([
+            "build",
+            "--locked",
+            "--profile",
+            "web",
+            "-p",
+            "iresnet-web",
+            "--target",
+            TARGET,
+            "--target-dir",
+        ]);
+        command.arg(folder);
+        self.environment(&mut command);
+        if self.has_std_sources() {
+            command.env("RUSTC_BOOTSTRAP", "1").arg("-Zbuild-std=std,panic_abort");
+            let features = "-Zbuild-std-features=optimize_for_size";
+            if self.knows_immediate_abort() {
+                command
+                    .env("RUSTFLAGS", "-Zunstable-options -Zlocation-detail=none -Cpanic=immediate-abort")
+                    .arg(features);
+            } else {
+                command.arg(format!("{features},panic_immediate_abort"));
+            }
+        } else {
+            println!(
+                "The standard library's sources are not there (rustup component add rust-src): the module gets larger."
+            );
+        }
+        command
+    }
+
+    fn has_std_sources(&self) -> bool {
+        let Self::Rustup = self else { return true };
+        let there = || sysroot().is_some_and(|sysroot| sysroot.join("lib/rustlib/src/rust/library").is_dir());
+        if !there()
+            && let Err(error) = run::run(run::command("rustup").args(["component", "add", "rust-src"]))
+        {
+            println!("{error}");
+        }
+        there()
+    }
+
+    /// Whether panics that are nothing but a trap are a way of the compiler's, as they are since Rust 1.91.
+    fn knows_immediate_abort(&self) -> bool {
+        let mut command = run::command("rustc");
+        if let Self::Debian(root) = self {
+            command = run::command(root.join("usr/bin/rustc"));
+        }
+        self.environment(&mut command);
+        command.env("RUSTC_BOOTSTRAP", "1").args(["-Zunstable-options", "-Cpanic=immediate-abort", "--print", "cfg"]);
+        command.output().is_ok_and(|done| done.status.success())
     }
 
     /// Sets the variables under which cargo uses this compiler.

@@ -9,10 +9,10 @@ impl Config {
     pub(super) fn validate_architecture(&self) -> Result<()> {
         let model = &self.model;
         let own = model.architecture;
-        let name = own.name();
+        let name = own.word();
         let belongs = |key: &str, to: Architecture, holds: bool, cure: &str| {
             require(own == to || holds, || {
-                let other = to.name();
+                let other = to.word();
                 format!(
                     "model.{key} belongs to model.architecture = \"{other}\", this is \"{name}\": leave the key away, or {cure}"
                 )

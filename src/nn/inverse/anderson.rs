@@ -11,7 +11,7 @@ use crate::graph::{Function, FunctionRef, Graph, NodeId};
 use crate::nn::residual::BlockFunction;
 
 /// Number of differences combined.
-const MEMORY: usize = 2;
+pub(super) const MEMORY: usize = 2;
 
 /// Added to the diagonal of the normalised Gram matrix: nearly parallel differences are not told apart in f32, and their
 /// coefficients must not blow up.
@@ -21,12 +21,15 @@ const RIDGE: f64 = 1e-6;
 const NOTHING: f64 = 1e-36;
 
 /// Names of the numbers of each sample that a round takes and gives.
-const NUMBERS: [&str; 7] = ["iterations", "residual", "energy", "plain", "known", "stuck", "converged"];
+pub(super) const NUMBERS: [&str; 7] = ["iterations", "residual", "energy", "plain", "known", "stuck", "converged"];
+
+/// What they begin with.
+pub(super) const START: [f64; 7] = [0.0, DIVERGED, DIVERGED, 1.0, 0.0, 0.0, 0.0];
 
 impl BlockFunction {
     /// Solves x + F(x) = y.
     pub(super) fn anderson(&self, g: &mut Graph, y: NodeId, operands: &[NodeId], stop: Stop) -> Solved {
-        let start = [0.0, DIVERGED, DIVERGED, 1.0, 0.0, 0.0, 0.0].map(|value| g.constant(value, [self.batch]));
+        let start = START.map(|value| g.constant(value, [self.batch]));
         let history = g.scalar_like(0.0, y);
         let mut arguments = vec![y];
         arguments.extend(start);
@@ -41,6 +44,16 @@ impl BlockFunction {
     /// One round: (x, numbers…, g and r of the last accepted iterates… | y, operands…) → (the same, another round?).
     fn anderson_round(&self, stop: Stop) -> FunctionRef {
         let mut g = Graph::new();
+        let ended = self.anderson_graph(&mut g, stop);
+        let one = g.constant(1.0, [self.batch]);
+        let still = g.sub(one, ended);
+        let flag = g.max_over(still, &[0]);
+        g.output("more", flag);
+        Function::new(format!("accelerated fixed point {}", self.branch.label()), g)
+    }
+
+    /// The round without its last result; gives which samples have ended.
+    pub(super) fn anderson_graph(&self, g: &mut Graph, stop: Stop) -> NodeId {
         let x = g.input("x", self.input_shape());
         let [iterations, residual, energy, plain, known, stuck, converged] =
             NUMBERS.map(|name| g.input(name, [self.batch]));
@@ -49,13 +62,13 @@ impl BlockFunction {
             .collect();
         let y = g.input("y", self.input_shape());
         let level = g.input("level", [self.batch]);
-        let operands = self.operand_inputs(&mut g);
+        let operands = self.operand_inputs(g);
 
-        let f = self.branch.forward(&mut g, x, &operands);
+        let f = self.branch.forward(g, x, &operands);
         let image = g.sub(y, f);
         let change = g.sub(image, x);
-        let new_residual = largest(&mut g, change);
-        let new_energy = dot(&mut g, change, change);
+        let new_residual = largest(g, change);
+        let new_energy = dot(g, change, change);
 
         let one = g.constant(1.0, [self.batch]);
         let ended = g.max(converged, stuck);
@@ -67,11 +80,11 @@ impl BlockFunction {
         let halts = g.mul(refused, plain);
         let returns = g.sub(refused, halts);
 
-        let extrapolated = self.extrapolate(&mut g, image, change, &past, known);
-        let arrived = at_most(&mut g, new_residual, stop.tolerance);
-        let arrived_wide = per_sample(&mut g, arrived, x);
+        let extrapolated = self.extrapolate(g, image, change, &past, known);
+        let arrived = at_most(g, new_residual, stop.tolerance);
+        let arrived_wide = per_sample(g, arrived, x);
         let ahead = g.select(arrived_wide, image, extrapolated);
-        let [accepted_wide, returns_wide] = [accepted, returns].map(|flag| per_sample(&mut g, flag, x));
+        let [accepted_wide, returns_wide] = [accepted, returns].map(|flag| per_sample(g, flag, x));
         let otherwise = g.select(returns_wide, past[0][0], x);
         let next_x = g.select(accepted_wide, ahead, otherwise);
 
@@ -95,8 +108,6 @@ impl BlockFunction {
         let arrived = g.max(arrived, at_level);
         let next_converged = g.max(converged, arrived);
         let ended = g.max(next_converged, next_stuck);
-        let still = g.sub(one, ended);
-        let flag = g.max_over(still, &[0]);
 
         g.output("x", next_x);
         let numbers = [next_iterations, next_residual, next_energy, next_plain, next_known, next_stuck, next_converged];
@@ -110,8 +121,7 @@ impl BlockFunction {
                 g.output(format!("{name} {age}"), next);
             }
         }
-        g.output("more", flag);
-        Function::new(format!("accelerated fixed point {}", self.branch.label()), g)
+        ended
     }
 
     /// gₖ - Σ γᵢ Δgᵢ with the first `known` differences.

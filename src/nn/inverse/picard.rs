@@ -20,23 +20,33 @@ impl BlockFunction {
     /// converged, another round?).
     fn picard_round(&self, stop: Stop) -> FunctionRef {
         let mut g = Graph::new();
+        let next_converged = self.picard_graph(&mut g, stop);
+        let one = g.constant(1.0, [self.batch]);
+        let still = g.sub(one, next_converged);
+        let flag = g.max_over(still, &[0]);
+        g.output("more", flag);
+        Function::new(format!("fixed point {}", self.branch.label()), g)
+    }
+
+    /// The round without its last result; gives which samples have converged.
+    pub(super) fn picard_graph(&self, g: &mut Graph, stop: Stop) -> NodeId {
         let x = g.input("x", self.input_shape());
         let [iterations, residual, converged] =
             ["iterations", "residual", "converged"].map(|name| g.input(name, [self.batch]));
         let y = g.input("y", self.input_shape());
         let level = g.input("level", [self.batch]);
-        let operands = self.operand_inputs(&mut g);
-        let f = self.branch.forward(&mut g, x, &operands);
+        let operands = self.operand_inputs(g);
+        let f = self.branch.forward(g, x, &operands);
         let next = g.sub(y, f);
         let one = g.constant(1.0, [self.batch]);
         let active = g.sub(one, converged);
-        let active_wide = per_sample(&mut g, active, x);
+        let active_wide = per_sample(g, active, x);
         let next_x = g.select(active_wide, next, x);
         let change = g.sub(next, x);
-        let change = largest(&mut g, change);
+        let change = largest(g, change);
         let next_residual = g.select(active, change, residual);
         let count = g.add(iterations, active);
-        let mut arrived = at_most(&mut g, next_residual, stop.tolerance);
+        let mut arrived = at_most(g, next_residual, stop.tolerance);
         if stop.tolerance > 0.0 {
             // At the level of rounding, and no longer falling.
             let falls = g.less(next_residual, residual);
@@ -46,18 +56,11 @@ impl BlockFunction {
             arrived = g.max(arrived, stays);
         }
         let next_converged = g.max(converged, arrived);
-        let still = g.sub(one, next_converged);
-        let flag = g.max_over(still, &[0]);
-        let outputs = [
-            ("x", next_x),
-            ("iterations", count),
-            ("residual", next_residual),
-            ("converged", next_converged),
-            ("more", flag),
-        ];
+        let outputs =
+            [("x", next_x), ("iterations", count), ("residual", next_residual), ("converged", next_converged)];
         for (name, node) in outputs {
             g.output(name, node);
         }
-        Function::new(format!("fixed point {}", self.branch.label()), g)
+        next_converged
     }
 }

@@ -2,7 +2,7 @@
 
 use super::build::{Build, key_row};
 use super::layout::{STEM, split_prefix};
-use super::{Block, Flow, Part, actnorm_names};
+use super::{Block, Flow, Part, actnorm_names, of_other_architecture};
 use crate::config::Memory;
 use crate::graph::NodeId;
 use crate::nn::logdet::LogDet;
@@ -175,6 +175,7 @@ impl Build<'_> {
     }
 
     fn plain(&mut self, index: usize, x: NodeId, pass: &Pass) -> NodeId {
+        of_other_architecture();
         let plain = &self.model.plain_blocks()[index];
         let mut arguments = vec![x];
         if plain.block.actnorm {
@@ -196,6 +197,7 @@ impl Build<'_> {
     }
 
     fn flow(&mut self, index: usize, x: NodeId, pass: &Pass) -> Vec<NodeId> {
+        of_other_architecture();
         let flow = &self.model.flows()[index];
         let mut arguments = vec![x];
         arguments.extend(self.flow_operands(flow, x, pass.initialize));
@@ -219,6 +221,7 @@ impl Build<'_> {
 
     /// Weight and bias of the convolution of the split with this number.
     pub(super) fn split_operands(&mut self, number: usize) -> [NodeId; 2] {
+        of_other_architecture();
         let prefix = split_prefix(number);
         ["weight", "bias"].map(|name| self.param(&format!("{prefix}.{name}")))
     }

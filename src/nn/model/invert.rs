@@ -1,8 +1,8 @@
 //! The way back through a network: block after block from the last, each solved before the one in front of it. Steps of
 //! flow have formulas for that: they take no iterations, leave no residual, and always converge.
 
-use super::Part;
 use super::build::Build;
+use super::{Part, of_other_architecture};
 use crate::graph::NodeId;
 use crate::nn::inverse::{DIVERGED, Stop, error};
 use crate::nn::residual::KEY_WIDTH;
@@ -67,6 +67,7 @@ impl Build<'_> {
                     x = glow::split::inverse(&mut self.g, out, x, operands);
                 }
                 Part::Flow(index) => {
+                    of_other_architecture();
                     let flow = &model.flows()[index];
                     let arguments = [&[x], &self.flow_operands(flow, x, false)[..]].concat();
                     let batch = self.batch;
@@ -157,7 +158,7 @@ impl Build<'_> {
     }
 
     /// Shapes of the factored-out parts in order, and of the rest.
-    fn latent_shapes(&self) -> (Vec<Shape>, Shape) {
+    pub(super) fn latent_shapes(&self) -> (Vec<Shape>, Shape) {
         let mut shape = self.model.config().model.input.clone();
         let mut out = Vec::new();
         for part in self.model.parts() {

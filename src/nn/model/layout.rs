@@ -1,6 +1,6 @@
 //! From a configuration to parts, blocks and parameters.
 
-use super::{Block, Flow, Part, Plain};
+use super::{Block, Flow, OTHER_ARCHITECTURES, Part, Plain, of_other_architecture};
 use crate::config::{Architecture, Kind, ModelConfig, Prior};
 use crate::nn::activation::LIPSWISH_BETA;
 use crate::nn::glow::{self, FlowStep};
@@ -88,6 +88,9 @@ impl Layout {
         norm_size: [usize; 2],
     ) {
         match model.architecture {
+            architecture if !OTHER_ARCHITECTURES && architecture != Architecture::Iresnet => {
+                unreachable!("refused before")
+            }
             Architecture::Iresnet => {
                 let leading = !self.blocks.is_empty();
                 let branch = Branch::convolutional(input, channels, model.activation, leading);
@@ -141,7 +144,7 @@ fn lay_out_toy(model: &ModelConfig) -> Layout {
         for _ in 0..count {
             let hidden = vec![width; model.hidden_layers];
             let prefix = format!("stack.{}", layout.parts.len());
-            if model.architecture == Architecture::Glow {
+            if OTHER_ARCHITECTURES && model.architecture == Architecture::Glow {
                 let (permutation, coupling) = (model.permutation, model.coupling);
                 let step = FlowStep::mlp(model.input[0], &hidden, model.activation, permutation, coupling);
                 layout.push_flow(model, prefix, step);
@@ -158,6 +161,7 @@ fn lay_out_toy(model: &ModelConfig) -> Layout {
 
 /// A convolution to as many channels as the first stage is wide, then bottlenecks.
 fn lay_out_bottleneck(model: &ModelConfig) -> Layout {
+    of_other_architecture();
     let mut layout = Layout { parts: vec![Part::Stem], ..Layout::default() };
     let mut input = [model.channels[0], model.input[1], model.input[2]];
     for (stage, &count) in model.blocks.iter().enumerate() {
@@ -279,7 +283,7 @@ pub(super) fn params(model: &ModelConfig, layout: &Layout) -> Vec<Param> {
             params.extend(block.actnorm_names().map(zeros));
         }
     }
-    for part in &layout.parts {
+    for part in layout.parts.iter().filter(|_| OTHER_ARCHITECTURES) {
         match *part {
             Part::Stem => params.push(stem_param(model)),
             Part::Plain(index) => params.extend(layout.plain[index].params()),

@@ -79,7 +79,7 @@ impl Splitter<'_> {
                 }
             },
             Op::Input(_) | Op::Get(_) | Op::Stack(_) | Op::Call(_) | Op::Iterate(_) => {
-                unreachable!("{} has its memory from elsewhere", node.op.rule().label())
+                unreachable!("{} has its memory from elsewhere", node.op.label())
             }
         }
     }

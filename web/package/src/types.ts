@@ -185,6 +185,11 @@ export interface Encoded {
 
 /** One iteration on the way back. */
 export interface Iteration {
+  /**
+   * Number of the first sample that this is about, of as many as `residual` has: many samples are inverted in several parts,
+   * one after the other.
+   */
+  readonly first: number;
   /** The block that is being inverted, counted from the input; the last one comes first. */
   readonly block: number;
   /** Number of blocks. */
@@ -198,8 +203,8 @@ export interface Iteration {
   /** Which samples have converged in this block. */
   readonly converged: readonly boolean[];
   /**
-   * The samples as they are now, in the shape of the input: the present iterate, seen as if the blocks in front of it did
-   * nothing. Only with {@link InvertOptions.images}.
+   * The samples as they are now, in the shape of the input: the present iterate, seen as if the residual branches in front of
+   * it were zero. Only with {@link InvertOptions.images}.
    */
   readonly x: Float32Array | undefined;
 }
@@ -289,7 +294,10 @@ export interface BlockReport {
   /** [C, H, W], or [d]. */
   readonly input: readonly number[];
   readonly parameters: number;
-  /** Upper bound of the Lipschitz constant of its residual branch. Below 1 the block can be inverted. */
+  /**
+   * Upper bound of the Lipschitz constant of its residual branch, of the stored certificate; NaN without one. Below 1 the
+   * block can be inverted.
+   */
   readonly lipschitz: number;
 }
 

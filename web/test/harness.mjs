@@ -1,0 +1,112 @@
+// What the tests share: a server for pages, the package and the fixtures, and a browser with WebGPU.
+
+import { readFile } from "node:fs/promises";
+import { createServer } from "node:http";
+import { extname, join, normalize } from "node:path";
+import { fileURLToPath } from "node:url";
+import { appendFileSync, readFileSync } from "node:fs";
+import { chromium } from "playwright-core";
+
+const here = fileURLToPath(new URL(".", import.meta.url));
+export const repository = join(here, "../..");
+export const dist = join(here, "../package/dist");
+/** Models and expected numbers, made by `cargo run --example web_fixtures`. */
+export const fixtures = process.env.IRESNET_WEB_FIXTURES ?? join(repository, "target/web/fixtures");
+export const expected = JSON.parse(readFileSync(join(fixtures, "expected.json"), "utf8"));
+
+const FLAGS = [
+  "--no-sandbox",
+  "--enable-unsafe-webgpu",
+  "--use-webgpu-adapter=swiftshader",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+];
+
+const TYPES = {
+  ".html": "text/html",
+  ".js": "text/javascript",
+  ".mjs": "text/javascript",
+  ".css": "text/css",
+  ".json": "application/json",
+  ".wasm": "application/wasm",
+  ".png": "image/png",
+  ".svg": "image/svg+xml",
+};
+
+/** Serves folders: `{ "/dist": path, … }`; `/` is an empty page. */
+export async function serve(folders = {}) {
+  const places = { "/dist": dist, "/fixtures": fixtures, "/pages": join(here, "pages"), ...folders };
+  const server = createServer(async (request, response) => {
+    const path = normalize(decodeURIComponent(new URL(request.url, "http://x").pathname));
+    const place = Object.keys(places).find((prefix) => path.startsWith(prefix));
+    try {
+      if (!place) {
+        response.setHeader("content-type", "text/html");
+        response.end("<!doctype html><meta charset=utf-8><title>test</title><body>");
+        return;
+      }
+      const file = path.slice(place.length).replace(/\/$/, "/index.html");
+      const bytes = await readFile(join(places[place], file));
+      response.setHeader("content-type", TYPES[extname(file)] ?? "application/octet-stream");
+      response.setHeader("content-length", bytes.length);
+      response.end(bytes);
+    } catch {
+      response.statusCode = 404;
+      response.end();
+    }
+  });
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const url = `http://127.0.0.1:${server.address().port}`;
+  return { url, close: () => new Promise((resolve) => (server.closeAllConnections(), server.close(resolve))) };
+}
+
+/** Chromium; with `webgpu: false` one in which WebGPU is switched off. */
+export async function launch({ webgpu = true } = {}) {
+  const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
+  const args = webgpu ? FLAGS : ["--no-sandbox", "--disable-features=WebGPU,WebGPUService", "--no-first-run"];
+  return chromium.launch({ executablePath, args });
+}
+
+/** Says which adapter the tests ran on; fails without one, so that nothing is proved on nothing. */
+export async function requireAdapter(page) {
+  const info = await page.evaluate(async () => {
+    const adapter = await navigator.gpu?.requestAdapter();
+    return adapter ? `${adapter.info.vendor} ${adapter.info.architecture}` : null;
+  });
+  if (!info) throw new Error("navigator.gpu.requestAdapter() gave no adapter");
+  if (process.env.IRESNET_ADAPTER_LOG) appendFileSync(process.env.IRESNET_ADAPTER_LOG, `${info} (browser)\n`);
+  return info;
+}
+
+/** A page on which `window.pkg` is the package, from its main entry or from `worker`. */
+export async function pageWith(browser, url, entry = "index") {
+  const page = await browser.newPage();
+  page.on("pageerror", (error) => console.error("page:", error.message));
+  await page.goto(`${url}/`);
+  await page.evaluate(async (module) => {
+    globalThis.pkg = await import(module);
+    /** What a call rejects with: its code, name and message. */
+    globalThis.failure = async (call) => {
+      try {
+        await call();
+        return { code: "none" };
+      } catch (error) {
+        return { code: error.code, name: error.name, message: error.message, ours: error instanceof pkg.IResNetError };
+      }
+    };
+    /** Like JSON, but for typed arrays. */
+    globalThis.plain = (value) =>
+      JSON.parse(JSON.stringify(value, (_, v) => (ArrayBuffer.isView(v) ? Array.from(v) : v)));
+  }, `${url}/dist/${entry}.js`);
+  return page;
+}
+
+/** Largest difference relative to the largest number. */
+export function relativeError(found, wanted) {
+  if (found.length !== wanted.length) return Infinity;
+  const size = wanted.reduce((most, value) => Math.max(most, Math.abs(value)), 1e-6);
+  return found.reduce((most, value, at) => Math.max(most, Math.abs(value - wanted[at])), 0) / size;
+}
