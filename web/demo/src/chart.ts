@@ -26,7 +26,7 @@ export interface Line {
 /** The chart of a way back: how much the picture still changes. What runs away is drawn at its upper edge. */
 export function residualChart(place: HTMLElement): Chart {
   const label = 'Change of the picture at each step';
-  return new Chart(place, { label, across: 'evaluations of F, over all blocks', powers: [-8, 4] });
+  return new Chart(place, { label, across: 'evaluations of F, over all blocks', powers: [-8, 8] });
 }
 
 /** The chart of a training. */
@@ -148,7 +148,9 @@ export class Chart {
     const last = Math.max(10, ...this.#lines.map((line) => line.xs.at(-1) ?? 0));
     const x = (value: number) => left + (width * value) / last;
     const [low, high, ticks] = this.#vertical();
-    const share = (value: number) => (Math.min(Math.max(value, low), high) - low) / (high - low);
+    // What is no number has left the chart above.
+    const within = (value: number) => (Number.isNaN(value) ? high : Math.min(Math.max(value, low), high));
+    const share = (value: number) => (within(value) - low) / (high - low);
     const y = (value: number) => top + height * (1 - share(value));
 
     this.#axes.replaceChildren();

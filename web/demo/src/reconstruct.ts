@@ -17,6 +17,8 @@ type Track = keyof typeof TRACKS;
 
 /** A change smaller than this ends an iteration. */
 const TOLERANCE = 1e-6;
+/** What the package says of an iteration that has left the numbers. */
+const LOST = 1e30;
 /** Least time between two pictures of an animation, in milliseconds. */
 const FRAME = 16;
 
@@ -139,8 +141,12 @@ export class Reconstruct {
     result.textContent = '…';
     const begun = performance.now();
     let shown = begun;
+    let lost = false;
     const onIteration = async ({ total, residual, x }: Iteration): Promise<void> => {
-      this.#lines[track].push(total, residual[0] ?? NaN);
+      const change = residual[0] ?? NaN;
+      if (!lost) this.#lines[track].push(total, change);
+      // Beyond the numbers there is nothing more to draw.
+      lost ||= !(change < LOST);
       if (!moving || !x) return;
       paint(canvas, model.toPixels(x));
       if (performance.now() - shown < FRAME) await nextFrame();
