@@ -17,8 +17,8 @@ type Track = keyof typeof TRACKS;
 
 /** A change smaller than this ends an iteration. */
 const TOLERANCE = 1e-6;
-/** What the package says of an iteration that has left the numbers. */
-const LOST = 1e30;
+/** A change so large is beyond the chart, and nothing comes back from there: the line ends. */
+const LOST = 1e8;
 /** Least time between two pictures of an animation, in milliseconds. */
 const FRAME = 16;
 
@@ -145,7 +145,6 @@ export class Reconstruct {
     const onIteration = async ({ total, residual, x }: Iteration): Promise<void> => {
       const change = residual[0] ?? NaN;
       if (!lost) this.#lines[track].push(total, change);
-      // Beyond the numbers there is nothing more to draw.
       lost ||= !(change < LOST);
       if (!moving || !x) return;
       paint(canvas, model.toPixels(x));

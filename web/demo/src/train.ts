@@ -11,12 +11,18 @@ import { Work } from './work';
 
 /** Half the side of the square that is shown, and the cells along a side. */
 const EXTENT = 4;
-const CELLS = 64;
+const CELLS = 48;
 /** Samples that are shown. */
-const SAMPLES = 1024;
-/** Steps between two reports, and least milliseconds between two paintings, with and without movement. */
+const SAMPLES = 512;
+/** How well they are computed: a pixel is 0.02. */
+const SAMPLING = { tolerance: 1e-3, iterations: 50 };
+/** Steps between two reports. */
 const EVERY = 10;
-const PAUSE = { moving: 700, calm: 4000 };
+/**
+ * Between two paintings lie at least so many milliseconds, with and without movement, and at least so many times as long
+ * as a painting takes: on a slow device, too, most of the time is for learning.
+ */
+const PAUSE = { moving: 700, calm: 4000, paintings: 4 };
 /** A density at which a cell is brightest. */
 const BRIGHTEST = 0.25;
 /** Colours from no to much density: black over violet and orange to a pale yellow. */
@@ -70,7 +76,7 @@ export class Train {
       this.#work.say('Learning …');
       const { train } = await this.#engine;
       signal.throwIfAborted();
-      let painted = 0;
+      let next = 0;
       let last: TrainProgress | undefined;
       const pause = lessMotion() ? PAUSE.calm : PAUSE.moving;
       const onProgress = async (progress: TrainProgress): Promise<void> => {
@@ -78,9 +84,11 @@ export class Train {
         this.#loss.push(progress.step, progress.loss);
         this.#progress.value = progress.step / progress.steps;
         this.#numbers.textContent = progressText(progress);
-        if (performance.now() - painted < pause) return;
+        const begun = performance.now();
+        if (begun < next) return;
         await this.#paint(progress.model, signal);
-        painted = performance.now();
+        const now = performance.now();
+        next = now + Math.max(pause, PAUSE.paintings * (now - begun));
       };
       this.#model = await train({
         data: this.#toy.value as ToyName,
@@ -104,7 +112,7 @@ export class Train {
   async #paint(model: InvertibleModel, signal: AbortSignal): Promise<void> {
     const { logProb } = await model.logProb(centres(), { signal });
     paintDensity(byId('density', HTMLCanvasElement), logProb);
-    const { data } = await model.sample(SAMPLES, { tolerance: 1e-4, signal });
+    const { data } = await model.sample(SAMPLES, { ...SAMPLING, signal });
     paintPoints(byId('points', HTMLCanvasElement), data);
     const pattern = this.#toy.selectedOptions[0]?.text ?? '';
     byId('density', HTMLCanvasElement).setAttribute('aria-label', `The density learned so far of: ${pattern}`);

@@ -73,7 +73,8 @@ records.push({
 });
 
 await page.locator('#tab-train').click();
-await slide(page, 'steps', 1000);
+await slide(page, 'steps', 100);
+await slide(page, 'blocks', 4);
 await page.getByRole('button', { name: 'Train', exact: true }).click();
 await reached(page, 'train', 'done', 600_000);
 await numbers('loss-tools', 'loss.csv');

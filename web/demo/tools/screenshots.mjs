@@ -29,7 +29,8 @@ for (const [size, options] of Object.entries(SIZES)) {
   await shoot('sample');
 
   await page.locator('#tab-train').click();
-  await slide(page, 'steps', 500);
+  await slide(page, 'steps', 100);
+  await slide(page, 'blocks', 4);
   await page.getByRole('button', { name: 'Train', exact: true }).click();
   await reached(page, 'train', 'done', 600_000);
   await shoot('train');
