@@ -28,7 +28,7 @@ function notify(text: string): void {
 /** Says that nothing can be computed here, and shows recorded results. */
 async function withoutDevice(reason: string): Promise<void> {
   notify(
-    `This browser cannot run the networks: ${reason}. What you see below was recorded elsewhere. Live, the page runs in ` +
+    `The networks cannot run here: ${reason}. What you see below was recorded elsewhere. Live, the page runs in ` +
       'current versions of Chrome, Edge, Safari and Firefox, on most systems.',
   );
   for (const id of ['live', 'claim']) byId(id, HTMLElement).hidden = true;

@@ -52,7 +52,7 @@ test('without WebGPU the page says so and shows recorded results', async () => {
   const without = await openBrowser({ webgpu: false });
   const { page, problems } = await without.open();
   await page.locator('#recorded article').nth(3).waitFor();
-  assert.match(await text(page, 'notice'), /cannot run the networks.*recorded elsewhere/s);
+  assert.match(await text(page, 'notice'), /cannot run here: .*https.*recorded elsewhere/s);
   assert.equal(await page.locator('#live').isVisible(), false);
   // Every recorded picture is there. Those further down are loaded when they come into view.
   for (const image of await page.locator('#recorded img').all()) {

@@ -80,9 +80,11 @@ function watch() {
 /** A browser with the page's host, with or without WebGPU. Every page is opened with a fresh cache. */
 export async function openBrowser({ webgpu = true } = {}) {
   const server = await serve();
-  const args = webgpu ? FLAGS : [...FLAGS, '--disable-blink-features=WebGPU'];
+  // Browsers offer WebGPU to secure pages only: those from this machine, but not those from a host of another name.
+  const host = webgpu ? '127.0.0.1' : 'demo.example';
+  const args = [...FLAGS, '--host-resolver-rules=MAP demo.example 127.0.0.1'];
   const browser = await chromium.launch({ executablePath: executable(), args });
-  const address = `http://127.0.0.1:${server.address().port}${FOLDER}`;
+  const address = `http://${host}:${server.address().port}${FOLDER}`;
   return {
     version: browser.version(),
     /**

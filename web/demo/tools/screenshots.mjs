@@ -1,6 +1,6 @@
 // Takes the pictures of the page that are in the README: docs/images/web-PANEL-WIDTH.png.
 //
-//     npm run build && node tools/screenshots.mjs
+//     npm run build && node tools/screenshots.mjs [desktop] [phone]
 
 import { fileURLToPath } from 'node:url';
 import { openBrowser, reached, slide } from './browser.mjs';
@@ -12,7 +12,9 @@ const SIZES = {
 };
 
 const browser = await openBrowser();
+const asked = process.argv.slice(2);
 for (const [size, options] of Object.entries(SIZES)) {
+  if (asked.length > 0 && !asked.includes(size)) continue;
   const { page, close } = await browser.open({ ...options, reducedMotion: 'reduce' });
   const shoot = async (panel) => {
     await page.evaluate(() => scrollTo(0, 0));
