@@ -43,9 +43,10 @@ function program(name, bin) {
   return join(dirname(manifest), typeof bins === "string" ? bins : bins[bin ?? name]);
 }
 
-/** The consumer with the package installed from the tarball. */
+/** The consumer with the package installed from the tarball; pages have their script in common. */
 function consumer(name) {
   const folder = join(place, name);
+  cpSync(join(here, "consumers/main.js"), join(folder, "main.js"));
   cpSync(join(here, "consumers", name), folder, { recursive: true });
   writeFileSync(join(folder, "package.json"), JSON.stringify({ name, private: true, type: "module" }));
   run(folder, npm, "install", "--offline", "--no-audit", "--no-fund", "--ignore-scripts", tarball);

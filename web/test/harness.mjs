@@ -6,6 +6,7 @@ import { extname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
 import { appendFileSync, readFileSync } from "node:fs";
 import { chromium } from "playwright-core";
+import { FLAGS } from "../chromium.mjs";
 
 const here = fileURLToPath(new URL(".", import.meta.url));
 export const repository = join(here, "../..");
@@ -13,17 +14,6 @@ export const dist = join(here, "../package/dist");
 /** Models and expected numbers, made by `cargo run --example web_fixtures`. */
 export const fixtures = process.env.IRESNET_WEB_FIXTURES ?? join(repository, "target/web/fixtures");
 export const expected = JSON.parse(readFileSync(join(fixtures, "expected.json"), "utf8"));
-
-const FLAGS = [
-  "--no-sandbox",
-  "--enable-unsafe-webgpu",
-  "--use-webgpu-adapter=swiftshader",
-  "--disable-quic",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-];
 
 const TYPES = {
   ".html": "text/html",

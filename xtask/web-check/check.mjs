@@ -10,19 +10,9 @@ import { createServer } from "node:http";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
+import { FLAGS } from "../../web/chromium.mjs";
 
 const [browserPath, modules, fixtures] = process.argv.slice(2);
-const FLAGS = [
-  "--no-sandbox",
-  "--enable-unsafe-webgpu",
-  "--use-webgpu-adapter=swiftshader",
-  "--disable-quic",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-];
-
 const folders = { modules, fixtures };
 const list = async (folder) =>
   (await readdir(folder).catch(() => [])).filter((name) => name.endsWith(".wgsl")).sort();
