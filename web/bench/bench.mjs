@@ -23,8 +23,8 @@ const { outputFiles } = await build({
   format: "esm",
   write: false,
   logLevel: "error",
-  alias: { "./iresnet.js": join(module, "iresnet.js") },
-  external: ["fs", "path", "worker_threads", "perf_hooks", "os"],
+  alias: { "iresnet-module": join(module, "iresnet.js") },
+  external: ["fs", "path", "worker_threads", "perf_hooks", "os", "node:*"],
 });
 const TYPES = { ".mjs": "text/javascript", ".js": "text/javascript", ".wasm": "application/wasm" };
 const server = createServer((request, response) => {

@@ -4,7 +4,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import "@tensorflow/tfjs-backend-webgpu";
 import * as ort from "onnxruntime-web/webgpu";
-import init, { Case, open } from "./iresnet.js";
+import init, { Case, open } from "iresnet-module";
 import { model } from "./onnx.js";
 
 const [BATCH, CHANNELS, SIZE] = [32, 64, 16];
