@@ -9,22 +9,47 @@
 #[path = "../fuzz/targets.rs"]
 mod targets;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// Files of the repository that are as they come: format, folder, what their names end with.
+const REAL: [(&str, &str, &str); 4] = [
+    ("toml", "presets", "toml"),
+    ("image", "docs/images", "png"),
+    ("safetensors", "tests/fixtures", "safetensors"),
+    ("state_dict", "tests/fixtures", "safetensors"),
+];
+/// Larger ones make a fuzzer slow.
+const MOST_BYTES: u64 = 1 << 18;
+
+/// The files in a folder; none where there is no such folder.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(|path| path.is_file()).collect();
+    files.sort();
+    files
+}
 
 fn main() -> std::io::Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     for target in targets::TARGETS {
-        let folder = root.join("corpus").join(target.name);
+        let folder = root.join("fuzz/corpus").join(target.name);
         std::fs::create_dir_all(&folder)?;
-        let mut files = (target.seeds)();
-        let taken = files.iter().filter(|file| (target.run)(file)).count();
-        for case in std::fs::read_dir(root.join("cases").join(target.name)).into_iter().flatten().flatten() {
-            files.push(std::fs::read(case.path())?);
+        let mut seeds = (target.seeds)();
+        let mut more = files(&root.join("fuzz/cases").join(target.name));
+        for (_, real, extension) in REAL.iter().filter(|(name, ..)| *name == target.name) {
+            let of_format = |path: &PathBuf| path.extension().is_some_and(|found| found == *extension);
+            more.extend(files(&root.join(real)).into_iter().filter(of_format));
         }
-        for (number, file) in files.iter().enumerate() {
-            std::fs::write(folder.join(format!("seed-{number}")), file)?;
+        for path in more {
+            if path.metadata()?.len() <= MOST_BYTES {
+                seeds.push(std::fs::read(path)?);
+            }
         }
-        println!("{:<12} {} files, {taken} of them accepted", target.name, files.len());
+        let taken = seeds.iter().filter(|seed| (target.run)(seed)).count();
+        for (number, seed) in seeds.iter().enumerate() {
+            std::fs::write(folder.join(format!("seed-{number}")), seed)?;
+        }
+        println!("{:<12} {} files, {taken} of them accepted", target.name, seeds.len());
     }
     Ok(())
 }

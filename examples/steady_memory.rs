@@ -16,22 +16,16 @@ use iresnet::eval::Evaluator;
 use iresnet::gpu::{Gpu, Tuning, block_on};
 use iresnet::train::Trainer;
 
-const CONFIG: &str = r#"
-[model]
-kind = "toy"
-input = [2]
-blocks = [2]
-strides = [1]
-channels = [8]
-hidden_layers = 1
-injective_padding = 0
-[data]
-name = "toy:checkerboard"
-batch = 64
-limit = 640
-[train]
-init_batch = 64
-"#;
+/// A preset, made small enough for ten thousand steps in minutes.
+const SMALL: [(&str, &str); 7] = [
+    ("model.blocks", "[2]"),
+    ("model.channels", "[8]"),
+    ("model.hidden_layers", "1"),
+    ("log_det.estimator", "series"),
+    ("data.batch", "64"),
+    ("data.limit", "640"),
+    ("train.init_batch", "64"),
+];
 
 /// Most that may be added: a hundredth, and a megabyte for what allocators keep.
 fn too_much(before: u64, after: u64) -> bool {
@@ -47,7 +41,10 @@ fn resident() -> Option<u64> {
 
 fn main() -> Result<ExitCode> {
     let steps: u64 = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(10_000);
-    let config = Config::from_toml(CONFIG, "the example's configuration")?;
+    let mut config = Config::preset("toy-checkerboard")?;
+    for (key, value) in SMALL {
+        config.set(key, value)?;
+    }
     let source = Source::open(&config, None, Split::Train)?;
     let gpu = block_on(Gpu::open(None))?;
     println!("{}", gpu.info());

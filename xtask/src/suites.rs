@@ -43,6 +43,12 @@ pub(crate) const ALL: &[Suite] = &[
         needs_adapter: false,
         run: wasm,
     },
+    Suite {
+        name: "deny",
+        about: "licences, origins and known faults of everything that is built",
+        needs_adapter: false,
+        run: deny,
+    },
     Suite { name: "docs", about: "rustdoc without warnings", needs_adapter: false, run: docs },
     Suite {
         name: "shaders",
@@ -118,6 +124,28 @@ fn wasm(bench: &Bench) -> Result<(), String> {
         Toolchain::Debian(root) => println!("with Debian's compiler in {}", root.display()),
     }
     run::run(&mut toolchain.clippy())
+}
+
+fn deny(bench: &Bench) -> Result<(), String> {
+    let tools = bench.machine.cache().join("tools");
+    let fetched = tools.join("bin").join(format!("cargo-deny{}", std::env::consts::EXE_SUFFIX));
+    let installed = || run::cargo().args(["deny", "--version"]).output().is_ok_and(|done| done.status.success());
+    let deny = || if fetched.is_file() { run::command(&fetched) } else { run::cargo() };
+    if !fetched.is_file() && !installed() {
+        let mut install = run::cargo();
+        // Without optimisation: it is run once.
+        install.args(["install", "--quiet", "--debug", "--locked", "cargo-deny", "--root"]).arg(&tools);
+        run::run(install.env("CARGO_TARGET_DIR", bench.target.join("tools")))?;
+    }
+    run::run(deny().args(["deny", "--offline", "check", "licenses", "bans", "sources"]))?;
+    // The database of known faults is a repository that not every network reaches.
+    match run::run(deny().args(["deny", "fetch", "db"])) {
+        Ok(()) => run::run(deny().args(["deny", "check", "advisories"])),
+        Err(error) => {
+            println!("not run: advisories, as their database cannot be had here ({error})");
+            Ok(())
+        }
+    }
 }
 
 fn docs(_: &Bench) -> Result<(), String> {
