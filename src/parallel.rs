@@ -30,7 +30,7 @@
 //!
 //! # Deliberately not done
 //! No exchange of gradients while the backward pass still runs: parameters of invertible networks are small beside their
-//! activations, and reading them back took less than a hundredth of a step wherever it was measured.
+//! activations, and reading them back and adding them up took 0.12 % of a step where it was measured (`examples/split_overhead.rs`).
 
 mod crew;
 mod evaluate;
