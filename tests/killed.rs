@@ -38,7 +38,7 @@ fn assert_whole(run: &std::path::Path) -> Option<u64> {
 fn killed_again_and_again() {
     let kills = std::env::var(VARIABLE).ok().map_or(USUAL, |text| text.parse().expect("a number of kills"));
     let place = Place::new();
-    let config = TOY.replace("epochs = 4", "epochs = 1000\ncheckpoint_every = 1\nkeep = 3\nlog_every = 1");
+    let config = TOY.replace("epochs = 4", "epochs = 1000000\ncheckpoint_every = 1\nkeep = 3\nlog_every = 1");
     place.write("config.toml", config);
     let run = place.path("killed");
 
