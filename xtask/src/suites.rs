@@ -137,6 +137,8 @@ fn deny(bench: &Bench) -> Result<(), String> {
         install.args(["install", "--quiet", "--debug", "--locked", "cargo-deny", "--root"]).arg(&tools);
         run::run(install.env("CARGO_TARGET_DIR", bench.target.join("tools")))?;
     }
+    // Packages for other systems are looked at too.
+    run::run(run::cargo().args(["fetch", "--locked"]))?;
     run::run(deny().args(["deny", "--offline", "check", "licenses", "bans", "sources"]))?;
     // The database of known faults is a repository that not every network reaches.
     match run::run(deny().args(["deny", "fetch", "db"])) {
