@@ -215,7 +215,8 @@ impl Replicas {
             return Ok(());
         }
         Err(Error::Verification(format!(
-            "after step {}, {} holds other parameters than {} gave out: its memory, or the way there, cannot be trusted;              leave it out, and resume from the last checkpoint",
+            "after step {}, {} holds other parameters than {} gave out: its memory, or the way there, cannot be trusted; \
+             leave it out, and resume from the last checkpoint",
             self.step,
             others.join(", "),
             self.peers.name(0)
