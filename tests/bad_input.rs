@@ -94,7 +94,7 @@ fn a_wrong_configuration_is_2_and_names_the_key() {
         (&["none.toml"], &["none.toml"]),
         (&["toy.toml", "--set", "optimizer.learning_rat=1"], &["learning_rat", "[optimizer]", "lr"]),
         (&["toy.toml", "--set", "optimiser.lr=1"], &["optimiser", "optimizer"]),
-        (&["toy.toml", "--set", "model.blocks=many"], &["model.blocks", "many", "sequence"]),
+        (&["toy.toml", "--set", "model.blocks=many"], &["model.blocks", "many", "list"]),
         (&["toy.toml", "--set", "train.epochs=-3"], &["train.epochs", "-3"]),
         (&["toy.toml", "--set", "lr"], &["--set lr", "KEY=VALUE"]),
         (&["toy.toml", "--set", "model.coefficient=1.5"], &["model.coefficient", "1.5", "between 0 and 1"]),
