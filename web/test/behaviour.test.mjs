@@ -2,18 +2,9 @@
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { expected, launch, pageWith, relativeError, requireAdapter, serve } from "./harness.mjs";
+import { browser, expected, launch, openBoth, pageWith, relativeError, requireAdapter, server } from "./harness.mjs";
 
-let server;
-let browser;
-before(async () => {
-  server = await serve();
-  browser = await launch();
-});
-after(async () => {
-  await browser?.close();
-  await server?.close();
-});
+openBoth();
 
 const { x } = expected.models.classifier;
 const INPUT = 64;

@@ -1,20 +1,11 @@
 // Devices: lost ones, the page's own, and what is held on them.
 
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { expected, launch, pageWith, relativeError, serve } from "./harness.mjs";
+import { test } from "node:test";
+import { browser, expected, openBoth, pageWith, relativeError, server } from "./harness.mjs";
 
-let server;
-let browser;
 let page;
-before(async () => {
-  server = await serve();
-  browser = await launch();
-});
-after(async () => {
-  await browser?.close();
-  await server?.close();
-});
+openBoth();
 
 const { x, picard } = expected.models.classifier;
 

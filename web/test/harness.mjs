@@ -5,6 +5,7 @@ import { createServer } from "node:http";
 import { extname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
 import { appendFileSync, readFileSync } from "node:fs";
+import { after, before } from "node:test";
 import { chromium } from "playwright-core";
 import { FLAGS } from "../chromium.mjs";
 
@@ -58,6 +59,22 @@ export async function launch({ webgpu = true } = {}) {
   const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
   const args = webgpu ? FLAGS : ["--no-sandbox", "--disable-features=WebGPU,WebGPUService", "--no-first-run"];
   return chromium.launch({ executablePath, args });
+}
+
+/** What {@link openBoth} has opened. */
+export let server;
+export let browser;
+
+/** Has a server and a browser opened before the tests of a file, and closed after them. */
+export function openBoth() {
+  before(async () => {
+    server = await serve();
+    browser = await launch();
+  });
+  after(async () => {
+    await browser?.close();
+    await server?.close();
+  });
 }
 
 /** Says which adapter the tests ran on; fails without one, so that nothing is proved on nothing. */

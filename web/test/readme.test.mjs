@@ -3,22 +3,13 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
-import { fixtures, launch, repository, serve } from "./harness.mjs";
+import { test } from "node:test";
+import { browser, fixtures, openBoth, repository, server } from "./harness.mjs";
 
 const text = readFileSync(join(repository, "web/package/README.md"), "utf8");
 const examples = [...text.matchAll(/^## (.+)$|^```js\n([\s\S]*?)^```$/gm)];
 
-let server;
-let browser;
-before(async () => {
-  server = await serve();
-  browser = await launch();
-});
-after(async () => {
-  await browser?.close();
-  await server?.close();
-});
+openBoth();
 
 const FILES = { "/model.safetensors": "classifier", "/density.safetensors": "density" };
 
