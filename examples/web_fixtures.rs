@@ -1,13 +1,14 @@
 //! Models and numbers for the tests of the web package: `cargo run --example web_fixtures -- FOLDER`.
 //!
-//! Writes small models as files, and to `expected.json` what this adapter computes with them: the browser must find the
-//! same.
+//! Writes small models and copies of those of the demo page, and to `expected.json` what this adapter computes with them:
+//! the browser must find the same.
 
 use std::error::Error;
 use std::path::Path;
 
 use iresnet::checkpoint::Checkpoint;
 use iresnet::config::{Config, Estimator, Kind};
+use iresnet::data::{Source, Split};
 use iresnet::eval::{Evaluator, Inverter};
 use iresnet::gpu::{Gpu, Tuning, block_on};
 use iresnet::network::Network;
@@ -69,15 +70,32 @@ async fn trained(gpu: &Gpu, config: &Config) -> Result<Checkpoint, Box<dyn Error
     Ok(trainer.checkpoint().await?.model_only())
 }
 
-async fn expected(gpu: &Gpu, checkpoint: &Checkpoint) -> Result<Value, Box<dyn Error>> {
+/// The first pictures of a test set, halved by averaging where the model wants halves.
+fn pictures(config: &Config) -> Result<Vec<f32>, Box<dyn Error>> {
+    let side = config.model.input[1];
+    let mut whole = config.clone();
+    (whole.model.kind, whole.model.classes, whole.model.input) = (Kind::Classifier, 10, vec![1, 32, 32]);
+    let x = Source::open(&whole, Some("fashion-mnist-mini"), Split::Test)?.at(&[0, 1, 2]).x.into_data();
+    let step = 32 / side;
+    let mean = |at: usize| -> f32 {
+        let (sample, row, column) = (at / (side * side), at / side % side, at % side);
+        let pixels = (0..step * step).map(|part| {
+            x[sample * 1024 + (row * step + part / step) * 32 + column * step + part % step]
+        });
+        pixels.sum::<f32>() / (step * step) as f32
+    };
+    Ok((0..SAMPLES * side * side).map(mean).collect())
+}
+
+async fn expected(gpu: &Gpu, checkpoint: &Checkpoint, x: &[f32]) -> Result<Value, Box<dyn Error>> {
     let model = Model::new(&checkpoint.config)?;
     let (kind, density) = (checkpoint.config.model.kind, checkpoint.config.model.kind.has_density());
-    let x = numbers(SAMPLES * model.input_len(), 2);
     let mut network = Network::new(gpu, model, &checkpoint.tensors, Tuning::first())?;
     let evaluator = Evaluator::new(&mut network, SAMPLES, None).await?;
-    evaluator.run(&x, &[0; SAMPLES], 0, 0);
+    evaluator.run(x, &[0; SAMPLES], 0, 0);
     let z = evaluator.read("z").await?;
-    let mut found = json!({ "x": x, "z": z, "hash": checkpoint.hash(), "latent": network.model().latent_len() });
+    let mut found = json!({ "x": x, "z": z, "hash": checkpoint.hash(), "latent": network.model().latent_len(),
+        "shape": [&[SAMPLES], &checkpoint.config.model.input[..]].concat() });
     if kind.has_classes() {
         found["logits"] = json!(evaluator.read("logits").await?);
     }
@@ -85,7 +103,7 @@ async fn expected(gpu: &Gpu, checkpoint: &Checkpoint) -> Result<Value, Box<dyn E
         let series = LogDet::Series { terms: TERMS, samples: 2, probe: Distribution::Normal };
         let log_det = if kind == Kind::Toy { LogDet::Exact } else { series };
         let evaluator = Evaluator::new(&mut network, SAMPLES, Some(log_det)).await?;
-        evaluator.run(&x, &[0; SAMPLES], SEED, 0);
+        evaluator.run(x, &[0; SAMPLES], SEED, 0);
         for (key, name) in [("logProb", "log_prob"), ("logPrior", "log_prior"), ("logDet", "log_det")] {
             found[key] = json!(evaluator.read(name).await?);
         }
@@ -95,6 +113,10 @@ async fn expected(gpu: &Gpu, checkpoint: &Checkpoint) -> Result<Value, Box<dyn E
         let sampler = Inverter::sampler(&mut network, DRAWN, Stop::default()).await?;
         let sampled = sampler.sample(SEED, 0, TEMPERATURE).await?;
         found["sampled"] = json!(sampled.x);
+    }
+    // Where an iteration runs away, rounding decides where to.
+    if checkpoint.config.model.coefficient.is_none() {
+        return Ok(found);
     }
     for (key, solver) in [("picard", Solver::Picard), ("anderson", Solver::Anderson)] {
         let inverter = Inverter::new(&mut network, SAMPLES, Stop { solver, ..Stop::default() }).await?;
@@ -121,7 +143,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         {
             let checkpoint = trained(&gpu, &config(kind)).await?;
             checkpoint.save(&folder.join(format!("{name}.safetensors")))?;
-            all["models"][name] = expected(&gpu, &checkpoint).await?;
+            let x = numbers(SAMPLES * Model::new(&checkpoint.config)?.input_len(), 2);
+            all["models"][name] = expected(&gpu, &checkpoint, &x).await?;
+        }
+        for name in ["classifier", "twin", "density"] {
+            let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("web/demo/public/models/{name}.safetensors"));
+            let checkpoint = Checkpoint::load(&shipped)?;
+            std::fs::copy(&shipped, folder.join(format!("demo-{name}.safetensors")))?;
+            all["models"][format!("demo-{name}")] = expected(&gpu, &checkpoint, &pictures(&checkpoint.config)?).await?;
         }
         // A network without the constraint, whose weights are so large that no iteration finds the way back.
         let mut config = config(Kind::Classifier);

@@ -2,13 +2,13 @@
 // --bench` has built the module with its single convolutions.
 
 import { readFileSync } from "node:fs";
-import { createServer } from "node:http";
-import { basename, dirname, extname, join } from "node:path";
+import { dirname, join } from "node:path";
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 import { chromium } from "playwright-core";
 import { FLAGS } from "../chromium.mjs";
+import { serve } from "../serve.mjs";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const require = createRequire(import.meta.url);
@@ -26,27 +26,10 @@ const { outputFiles } = await build({
   alias: { "iresnet-module": join(module, "iresnet.js") },
   external: ["fs", "path", "worker_threads", "perf_hooks", "os", "node:*"],
 });
-const TYPES = { ".mjs": "text/javascript", ".js": "text/javascript", ".wasm": "application/wasm" };
-const server = createServer((request, response) => {
-  const path = new URL(request.url, "http://x").pathname;
-  const [folder] = path.split("/").slice(1);
-  try {
-    if (path === "/page.js") {
-      response.setHeader("content-type", "text/javascript");
-      response.end(outputFiles[0].contents);
-    } else if (folder === "bench" || folder === "ort") {
-      response.setHeader("content-type", TYPES[extname(path)] ?? "application/octet-stream");
-      response.end(readFileSync(join(folder === "ort" ? ort : module, basename(path))));
-    } else {
-      response.setHeader("content-type", "text/html");
-      response.end("<!doctype html><title>bench</title><script type=module src=/page.js></script>");
-    }
-  } catch {
-    response.statusCode = 404;
-    response.end();
-  }
-});
-await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+const server = await serve(
+  { "/page.js": outputFiles[0].contents, "/bench/": module, "/ort/": ort },
+  "<!doctype html><title>bench</title><script type=module src=/page.js></script>",
+);
 const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
   args: FLAGS,
@@ -54,7 +37,7 @@ const browser = await chromium.launch({
 try {
   const page = await browser.newPage();
   page.on("pageerror", (error) => console.error(error.message));
-  await page.goto(`http://127.0.0.1:${server.address().port}/`);
+  await page.goto(server.url);
   await page.waitForFunction(() => globalThis.bench !== undefined);
   const results = await page.evaluate(() => globalThis.bench());
   const peers = `@tensorflow/tfjs-backend-webgpu ${version("@tensorflow/tfjs-backend-webgpu")}, onnxruntime-web ${version("onnxruntime-web")}`;
@@ -72,5 +55,5 @@ try {
   }
 } finally {
   await browser.close();
-  server.close();
+  await server.close();
 }

@@ -8,7 +8,7 @@ import { dirname, join } from "node:path";
 import { createRequire } from "node:module";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { fixtures, launch, serve } from "./harness.mjs";
+import { launch, serve } from "./harness.mjs";
 
 const require = createRequire(import.meta.url);
 const here = fileURLToPath(new URL(".", import.meta.url));
@@ -55,7 +55,7 @@ function consumer(name) {
 
 /** The page in `folder` runs the package. */
 async function works(folder) {
-  const server = await serve({ "/site": folder, "/fixtures": fixtures });
+  const server = await serve({ "/site/": folder });
   const page = await browser.newPage();
   const errors = [];
   page.on("pageerror", (error) => errors.push(error.message));

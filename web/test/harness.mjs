@@ -1,13 +1,12 @@
 // What the tests share: a server for pages, the package and the fixtures, and a browser with WebGPU.
 
-import { readFile } from "node:fs/promises";
-import { createServer } from "node:http";
-import { extname, join, normalize } from "node:path";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { appendFileSync, readFileSync } from "node:fs";
 import { after, before } from "node:test";
 import { chromium } from "playwright-core";
 import { FLAGS } from "../chromium.mjs";
+import { serve as serveFolders } from "../serve.mjs";
 
 const here = fileURLToPath(new URL(".", import.meta.url));
 export const repository = join(here, "../..");
@@ -16,42 +15,10 @@ export const dist = join(here, "../package/dist");
 export const fixtures = process.env.IRESNET_WEB_FIXTURES ?? join(repository, "target/web/fixtures");
 export const expected = JSON.parse(readFileSync(join(fixtures, "expected.json"), "utf8"));
 
-const TYPES = {
-  ".html": "text/html",
-  ".js": "text/javascript",
-  ".mjs": "text/javascript",
-  ".css": "text/css",
-  ".json": "application/json",
-  ".wasm": "application/wasm",
-  ".png": "image/png",
-  ".svg": "image/svg+xml",
-};
-
-/** Serves folders: `{ "/dist": path, … }`; `/` is an empty page. */
-export async function serve(folders = {}) {
-  const places = { "/dist": dist, "/fixtures": fixtures, "/pages": join(here, "pages"), ...folders };
-  const server = createServer(async (request, response) => {
-    const path = normalize(decodeURIComponent(new URL(request.url, "http://x").pathname));
-    const place = Object.keys(places).find((prefix) => path.startsWith(prefix));
-    try {
-      if (!place) {
-        response.setHeader("content-type", "text/html");
-        response.end("<!doctype html><meta charset=utf-8><title>test</title><body>");
-        return;
-      }
-      const file = path.slice(place.length).replace(/\/$/, "/index.html");
-      const bytes = await readFile(join(places[place], file));
-      response.setHeader("content-type", TYPES[extname(file)] ?? "application/octet-stream");
-      response.setHeader("content-length", bytes.length);
-      response.end(bytes);
-    } catch {
-      response.statusCode = 404;
-      response.end();
-    }
-  });
-  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const url = `http://127.0.0.1:${server.address().port}`;
-  return { url, close: () => new Promise((resolve) => (server.closeAllConnections(), server.close(resolve))) };
+/** Serves the package, the fixtures and other folders: `{ "/app/": path, … }`; any other address is an empty page. */
+export function serve(folders = {}) {
+  const places = { "/dist/": dist, "/fixtures/": fixtures, ...folders };
+  return serveFolders(places, "<!doctype html><meta charset=utf-8><title>test</title><body>");
 }
 
 /** Chromium; with `webgpu: false` one in which WebGPU is switched off. */

@@ -1,23 +1,12 @@
 // The built page in a real browser: what the tests and the tools share.
 
-import { appendFile, readFile } from 'node:fs/promises';
+import { appendFile } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
-import { createServer } from 'node:http';
-import { extname, join, normalize } from 'node:path';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
 import { FLAGS } from '../../chromium.mjs';
-
-const TYPES = {
-  '.html': 'text/html',
-  '.js': 'text/javascript',
-  '.css': 'text/css',
-  '.json': 'application/json',
-  '.csv': 'text/csv',
-  '.png': 'image/png',
-  '.txt': 'text/plain',
-  '.wasm': 'application/wasm',
-};
+import { serve } from '../../serve.mjs';
 
 /** The page stands in a folder of its host, as on many: no address may begin at the root. */
 const FOLDER = '/some/folder/';
@@ -30,26 +19,6 @@ export function executable() {
   const found = places.find((path) => path && existsSync(path));
   if (!found) throw new Error('no Chromium: set CHROMIUM to its path');
   return found;
-}
-
-/** Serves the built page on a free port of this machine. */
-async function serve() {
-  if (!existsSync(join(built, 'index.html'))) throw new Error(`${built} has no page: run \`npm run build\` first`);
-  const server = createServer(async (request, response) => {
-    const path = decodeURIComponent(new URL(request.url, 'http://host').pathname);
-    try {
-      if (!path.startsWith(FOLDER)) throw new Error(`${path} is outside of ${FOLDER}`);
-      const file = join(built, normalize(path.slice(FOLDER.length) || 'index.html'));
-      const content = await readFile(file);
-      response.setHeader('content-type', TYPES[extname(file)] ?? 'application/octet-stream');
-      response.end(content);
-    } catch {
-      response.statusCode = 404;
-      response.end();
-    }
-  });
-  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
-  return server;
 }
 
 /** Runs in the page before its own scripts: notes long tasks, and how often each canvas is painted. */
@@ -69,12 +38,13 @@ function watch() {
 
 /** A browser with the page's host, with or without WebGPU. Every page is opened with a fresh cache. */
 export async function openBrowser({ webgpu = true } = {}) {
-  const server = await serve();
+  if (!existsSync(join(built, 'index.html'))) throw new Error(`${built} has no page: run \`npm run build\` first`);
+  const server = await serve({ [FOLDER]: built });
   // Browsers offer WebGPU to secure pages only: those from this machine, but not those from a host of another name.
   const host = webgpu ? '127.0.0.1' : 'demo.example';
   const args = [...FLAGS, '--host-resolver-rules=MAP demo.example 127.0.0.1'];
   const browser = await chromium.launch({ executablePath: executable(), args });
-  const address = `http://${host}:${server.address().port}${FOLDER}`;
+  const address = `http://${host}:${server.port}${FOLDER}`;
   return {
     version: browser.version(),
     /**
@@ -99,7 +69,7 @@ export async function openBrowser({ webgpu = true } = {}) {
     },
     async close() {
       await browser.close();
-      await new Promise((resolve) => server.close(resolve));
+      await server.close();
     },
   };
 }
