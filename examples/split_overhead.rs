@@ -1,10 +1,10 @@
 //! What it costs to divide a step's batch: one adapter as one device, as two logical devices, and in pieces; and how long
-//! gradients take from the device to the host's sum.
+//! the host works on gradients, with how much of that while the device still computes, by the size of their buckets.
 //!
 //! ```text
 //! cargo run --release --example split_overhead [PRESET [BATCH [STEPS]]]
 //! ```
-//! The three ways take turns, so that whatever else the machine does hits all of them; medians are compared.
+//! The four ways take turns, so that whatever else the machine does hits all of them; medians are compared.
 
 use std::time::Instant;
 
@@ -14,7 +14,7 @@ use iresnet::data::source::Source;
 use iresnet::error::Result;
 use iresnet::gpu::{Gpu, Tuning, block_on, choose};
 use iresnet::parallel::{Patience, Replicas};
-use iresnet::train::{GRADS, Trainer};
+use iresnet::train::Trainer;
 
 fn median(times: &mut [f64]) -> f64 {
     times.sort_by(f64::total_cmp);
@@ -71,18 +71,24 @@ fn main() -> Result<()> {
     for (way, seconds) in ways.into_iter().zip(&medians) {
         println!("{way:<30} {:8.1} ms a step  {:+6.1} %", 1e3 * seconds, 100.0 * (seconds / medians[0] - 1.0));
     }
-    // An idle device: what reading them in parts, while the backward pass runs, could save at most.
-    let mut times = Vec::new();
-    let mut sums: Vec<f64> = Vec::new();
-    for _ in 0..steps.max(5) {
-        let begun = Instant::now();
-        let gradients = block_on(one.lead().network().memory().read(GRADS))?;
-        sums.resize(gradients.len(), 0.0);
-        sums.iter_mut().zip(&gradients).for_each(|(sum, &gradient)| *sum += f64::from(gradient));
-        times.push(begun.elapsed().as_secs_f64());
+    for bytes in [usize::MAX, 4 << 20, 1 << 20, 64 << 10] {
+        one.cut_gradients(bytes)?;
+        let (mut times, mut total, mut hidden) = (Vec::new(), 0.0, 0.0);
+        for (number, batch) in source.training(0).take(steps + 1).enumerate() {
+            let begun = Instant::now();
+            one.step(batch.x.data(), &batch.labels)?;
+            if number > 0 {
+                times.push(begun.elapsed().as_secs_f64());
+                (total, hidden) = (total + one.overlap().total, hidden + one.overlap().hidden);
+            }
+        }
+        println!(
+            "{:>4} buckets of gradients: {:8.1} ms a step; the host works on them {:.2} ms a step, {:.0} % of it hidden",
+            one.buckets(),
+            1e3 * median(&mut times),
+            1e3 * total / steps as f64,
+            100.0 * hidden / total
+        );
     }
-    let (seconds, bytes) = (median(&mut times), size_of::<f32>() * sums.len());
-    let share = 100.0 * seconds / medians[0];
-    println!("gradients, {bytes} bytes, read and added up: {:.2} ms, {share:.2} % of a step", 1e3 * seconds);
     Ok(())
 }

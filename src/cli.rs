@@ -168,14 +168,16 @@ impl Command {
 pub fn main() -> ExitCode {
     // Usage errors and --help end the program here: 2 and 0.
     let cli = Cli::parse();
-    match panics::catch(|| cli.command.run()) {
-        None => ExitCode::from(panics::EXIT_CODE),
-        Some(Ok(outcome)) => ExitCode::from(outcome.exit_code()),
+    let code = match panics::catch(|| cli.command.run()) {
+        None => panics::EXIT_CODE,
+        Some(Ok(outcome)) => outcome.exit_code(),
         Some(Err(error)) => {
             output::error(&error.to_string());
-            ExitCode::from(error.exit_code())
+            error.exit_code()
         }
-    }
+    };
+    peers::part(code);
+    ExitCode::from(code)
 }
 
 #[cfg(test)]

@@ -52,7 +52,7 @@ pub use adapter::{Adapter, AdapterInfo, DeviceKind, Limits, adapters, choose, ch
 #[cfg(not(target_arch = "wasm32"))]
 pub use block_on::block_on;
 pub use estimate::Estimate;
-pub use memory::{Memory, ROW, Read};
+pub use memory::{Arrived, Memory, ROW, Read};
 pub use peak::{Peak, Yardstick, peak};
 pub use profile::Row;
 pub use session::Session;

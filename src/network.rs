@@ -1,9 +1,12 @@
 //! A model with its numbers on a device: what training, evaluation, inversion and sampling share.
 
+use std::ops::Range;
+
 use crate::error::{Error, Result};
 use crate::gpu::{self, Gpu, Memory, Read, Session, Tuning};
 use crate::graph::Graph;
 use crate::nn::Model;
+use crate::plan::program::Program;
 use crate::plan::{self, Limits};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
@@ -105,46 +108,51 @@ impl Network {
     /// [`Error::Gpu`] if a kernel does not compile or the device has no room; [`Error::Config`] if a tensor is too large
     /// for the device.
     pub async fn task(&mut self, name: &str, graph: &Graph) -> Result<Task> {
-        self.task_in_two(name, graph, &[], &[]).await
-    }
-
-    /// The same for a graph that runs in two parts: the first gives the outputs `known_first` while the inputs `awaited`
-    /// are still unknown, the second needs them. Panics if the graph cannot be cut so.
-    ///
-    /// # Errors
-    /// As [`task`](Self::task).
-    pub async fn task_in_two(
-        &mut self,
-        name: &str,
-        graph: &Graph,
-        known_first: &[String],
-        awaited: &[String],
-    ) -> Result<Task> {
-        self.task_in(self.memory.share(), name, graph, known_first, awaited).await
+        self.task_in(self.memory.share(), name, graph).await
     }
 
     /// The same with tensors of `memory`, which shares the network's and has more: what lies in buckets, or is used by
     /// several tasks.
-    pub(crate) async fn task_in(
-        &mut self,
-        mut memory: Memory,
-        name: &str,
-        graph: &Graph,
-        known_first: &[String],
-        awaited: &[String],
-    ) -> Result<Task> {
-        let mut program = plan::compile_in(name, graph, &limits(&self.gpu), &memory.layout())?;
+    ///
+    /// # Errors
+    /// As [`task`](Self::task).
+    pub(crate) async fn task_in(&mut self, memory: Memory, name: &str, graph: &Graph) -> Result<Task> {
+        let program = plan::compile_in(name, graph, &limits(&self.gpu), &memory.layout())?;
+        self.bind(memory, graph, &program, Vec::new()).await
+    }
+
+    /// The same for a graph that runs in `stages`. Panics if it cannot be cut so.
+    ///
+    /// # Errors
+    /// As [`task`](Self::task).
+    pub async fn task_in_stages(&mut self, name: &str, graph: &Graph, stages: &Stages<'_>) -> Result<Task> {
+        let Stages { known_first, awaited, bucket, parts } = *stages;
+        let memory = self.memory.share();
+        let mut program = plan::compile_early(name, graph, &limits(&self.gpu), &memory.layout(), bucket)?;
         let pause = program.first_reader(awaited).unwrap_or(program.commands.len());
         let pause = program.bring_forward(known_first, pause);
         let written = program.last_writer(known_first);
         assert!(written <= pause, "{name}: command {pause} awaits {awaited:?}, {written} gives {known_first:?}");
+        let mut ends = vec![pause];
+        // The last stage does what else there is to do.
+        for part in &parts[..parts.len().saturating_sub(1)] {
+            let bytes = part.iter().map(|range| 4 * range.start as u64..4 * range.end as u64);
+            let written = bytes.map(|bytes| program.last_writer_within(bucket, &bytes)).max();
+            ends.push(written.unwrap_or(0).max(ends[ends.len() - 1]));
+        }
+        ends.push(program.commands.len());
+        self.bind(memory, graph, &program, ends).await
+    }
+
+    /// Binds `program`, which computes `graph`, with tensors of its own for what `memory` does not know.
+    async fn bind(&mut self, mut memory: Memory, graph: &Graph, program: &Program, ends: Vec<usize>) -> Result<Task> {
         for (name, id) in graph.inputs().iter().chain(graph.outputs()) {
             if !memory.contains(name) {
                 memory.alloc(name, graph.shape(*id).clone())?;
             }
         }
-        let session = Session::bind(&self.gpu, &program, &memory, &mut self.tuning).await?;
-        Ok(Task { session, memory, pause, commands: program.commands.len() })
+        let session = Session::bind(&self.gpu, program, &memory, &mut self.tuning).await?;
+        Ok(Task { session, memory, ends })
     }
 
     /// All tensors of the model as they are after everything submitted so far, in the model's order.
@@ -168,13 +176,25 @@ pub fn limits(gpu: &Gpu) -> Limits {
     Limits { storage_binding_bytes: limits.binding_bytes, buffer_bytes: limits.buffer_bytes, ..Limits::default() }
 }
 
+/// Where a task pauses, for other work to be done in between.
+#[derive(Clone, Copy, Debug)]
+pub struct Stages<'a> {
+    /// Outputs that the first stage gives.
+    pub known_first: &'a [String],
+    /// Inputs that are still unknown then.
+    pub awaited: &'a [String],
+    /// A bucket of the network's memory.
+    pub bucket: &'a str,
+    /// Parts of the bucket, each as ranges of its numbers. With each of the stages that follow the next one is final.
+    pub parts: &'a [Vec<Range<usize>>],
+}
+
 /// A graph bound to a network's memory, ready to run as often as wanted.
 pub struct Task {
     session: Session,
     memory: Memory,
-    /// The first command of the second part.
-    pause: usize,
-    commands: usize,
+    /// The command behind each stage, where there are several.
+    ends: Vec<usize>,
 }
 
 impl Task {
@@ -200,14 +220,11 @@ impl Task {
         self.session.run();
     }
 
-    /// Submits the first part of a task [in two](Network::task_in_two).
-    pub fn run_first(&self) {
-        self.session.run_commands(0..self.pause);
-    }
-
-    /// Submits the second part.
-    pub fn run_second(&self) {
-        self.session.run_commands(self.pause..self.commands);
+    /// Submits one stage of a task [in stages](Network::task_in_stages), which run in their order.
+    #[track_caller]
+    pub fn run_stage(&self, stage: usize) {
+        let first = if stage == 0 { 0 } else { self.ends[stage - 1] };
+        self.session.run_commands(first..self.ends[stage]);
     }
 
     /// Begins to read an output or input.

@@ -6,7 +6,7 @@
 //! every device    the forward pass of its shard of the batch          (a thread each)
 //! the lead        the head over the activations of all shards         (models with classes)
 //! every device    the backward pass of its shard                      (a thread each)
-//! the host        gradients added up in f64, in the order of the batch
+//! the host        meanwhile, gradients added up in f64, in the order of the batch, bucket by bucket
 //! the lead        the optimizer's update, then everything it changed is read back
 //! every device    gets the new parameters and power-iteration vectors before its next step
 //! ```
@@ -28,10 +28,14 @@
 //! are exchanged, in this order: activations for the head, its verdict, sums of gradients, and what the update made. A device
 //! that fails is its own process's matter: what was exchanged already stays as it is, and the rest is done again.
 //!
-//! # Deliberately not done
-//! No exchange of gradients while the backward pass still runs: parameters of invertible networks are small beside their
-//! activations, and reading them back and adding them up took 0.12 % of a step where it was measured (`examples/split_overhead.rs`).
+//! # Buckets
+//! Gradients are cut into buckets, in the order in which the backward pass finishes them; small models have one. Each is read
+//! back as soon as its last number is there, and added up while the device goes on: the plan says behind which command that
+//! is, and moves what leads there up. Other processes are given a bucket as soon as it is whole here. Each number is a sum in
+//! the same order whatever the buckets are, so they change no bit. What a device that is lost in mid-step has contributed is
+//! thrown away, except for buckets that other processes were given: those stay as they are.
 
+mod buckets;
 mod crew;
 mod evaluate;
 mod message;
@@ -47,8 +51,9 @@ mod worker;
 
 pub use mirror::Mirror;
 #[cfg(feature = "mpi")]
-pub use mpi::Mpi;
+pub use mpi::{Mpi, leave};
 pub use peers::{Alone, Peers, rows};
 pub use replicas::{Patience, Replicas};
 pub use shares::{divide, granule};
 pub use team::Team;
+pub use worker::Overlap;

@@ -11,6 +11,7 @@ mod check;
 mod codegen;
 pub mod conv2d;
 mod display;
+mod early;
 mod fuse;
 pub mod launch;
 mod link;
@@ -198,6 +199,19 @@ pub type Layout = HashMap<String, (String, u64, u64)>;
 /// # Errors
 /// As [`compile`].
 pub fn compile_in(name: &str, graph: &Graph, limits: &Limits, layout: &Layout) -> Result<Program> {
+    arrange(name, graph, limits, layout, None)
+}
+
+/// As [`compile_in`], with the outputs that lie in the buffer `early` of the layout final as soon as they can be, which may take
+/// other memory.
+///
+/// # Errors
+/// As [`compile`].
+pub fn compile_early(name: &str, graph: &Graph, limits: &Limits, layout: &Layout, early: &str) -> Result<Program> {
+    arrange(name, graph, limits, layout, Some(early))
+}
+
+fn arrange(name: &str, graph: &Graph, limits: &Limits, layout: &Layout, early: Option<&str>) -> Result<Program> {
     let mut planner = Planner::new(limits.clone());
     let plan = lower::lower(&mut planner, name, graph);
     let error = planner.error.take();
@@ -212,7 +226,11 @@ pub fn compile_in(name: &str, graph: &Graph, limits: &Limits, layout: &Layout) -
         graph.inputs().iter().map(|(name, id)| (name.clone(), graph.shape(*id).clone())).collect();
     let outputs: Vec<(String, Shape)> =
         graph.outputs().iter().map(|(name, id)| (name.clone(), graph.shape(*id).clone())).collect();
-    let program = memory::assign(link::link(name, &plan, &inputs, &outputs, limits, layout));
+    let linked = link::link(name, &plan, &inputs, &outputs, limits, layout);
+    let program = memory::assign(match early {
+        Some(buffer) => early::bring(linked, buffer),
+        None => linked,
+    });
     if cfg!(debug_assertions) {
         program.check(limits).unwrap_or_else(|error| panic!("{error}\n{program}"));
     }

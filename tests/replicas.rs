@@ -2,13 +2,14 @@
 
 mod common;
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 
 use iresnet::config::{Config, Estimator, Kind, OptimizerName, PowerUpdate};
 use iresnet::error::Result;
-use iresnet::gpu::{Adapter, Tuning, block_on};
+use iresnet::gpu::{Adapter, Gpu, Tuning, block_on};
 use iresnet::network::PARAMS;
 use iresnet::nn::Model;
 use iresnet::parallel::{Patience, Peers, Replicas};
@@ -165,6 +166,40 @@ fn a_batch_in_pieces_on_one_adapter_is_a_whole_one() {
     }
 }
 
+/// Bytes of buckets: all in one, some, one for each tensor.
+const BUCKETS: [usize; 3] = [1 << 20, 2048, 256];
+
+/// What some steps with buckets of these sizes give: reports, and the bits of all parameters.
+fn with_buckets(adapters: &[Adapter], config: &Config, pieces: usize) -> Vec<(Vec<StepReport>, Vec<u32>)> {
+    let mut counts = Vec::new();
+    let results = BUCKETS.map(|bytes| {
+        let mut replicas = replicas(adapters, config, pieces);
+        replicas.cut_gradients(bytes).unwrap();
+        counts.push(replicas.buckets());
+        // So few that shares are not looked at again.
+        let steps = (0..4).map(|step| {
+            let (x, labels) = batch(config, step);
+            replicas.step(&x, &labels).unwrap()
+        });
+        let reports = steps.collect();
+        (reports, replicas.mirror().params.iter().map(|number| number.to_bits()).collect())
+    });
+    println!("{counts:?} buckets");
+    assert!(counts[0] == 1 && counts[1] > 1 && counts[2] > counts[1], "{counts:?}");
+    results.into()
+}
+
+#[test]
+fn buckets_of_all_sizes_give_the_same_bits() {
+    let two = vec![common::adapters()[0].clone(); 2];
+    for (adapters, pieces) in [(&two[..1], 1), (&two[..1], 3), (&two[..], 1)] {
+        for kind in [Kind::Classifier, Kind::Density] {
+            let results = with_buckets(adapters, &config(kind), pieces);
+            assert!(results.iter().all(|result| *result == results[0]), "{kind:?}, {} devices", adapters.len());
+        }
+    }
+}
+
 /// Destroys device `number` while step 4 is under way: first right before it, then at moments within.
 fn lose(number: usize) {
     let config = config(Kind::Classifier);
@@ -172,6 +207,8 @@ fn lose(number: usize) {
     let two = &[common::adapters()[0].clone(), common::adapters()[common::adapters().len() - 1].clone()];
     for delay in [Duration::ZERO, Duration::from_millis(2), Duration::from_millis(10)] {
         let mut replicas = replicas(two, &config, 1);
+        // Many, so that some are done when it happens.
+        replicas.cut_gradients(256).unwrap();
         let reports = ten_steps(&mut replicas, &config, |step, replicas| {
             if step == 4 {
                 let gpu = replicas.shares()[number].0.clone();
@@ -296,6 +333,9 @@ struct Member {
     count: usize,
     /// Whether a bit of what it gets from rank 0 is wrong.
     deaf: bool,
+    sums: RefCell<Vec<Vec<f64>>>,
+    /// A device that goes when the next sum is begun.
+    victim: RefCell<Option<Gpu>>,
 }
 
 impl Member {
@@ -326,10 +366,19 @@ impl Peers for Member {
         "this one".into()
     }
 
-    fn sum(&self, numbers: Vec<f64>) -> Result<Vec<f64>> {
+    fn begin_sum(&self, numbers: Vec<f64>) -> Result<()> {
+        if let Some(gpu) = self.victim.take() {
+            gpu.destroy();
+        }
         let all = self.meet(&self.circle.numbers, numbers);
         assert!(all.iter().all(|one| one.len() == all[0].len()), "everybody gives as many");
-        Ok((0..all[0].len()).map(|index| all.iter().map(|one| one[index]).sum()).collect())
+        let sum = (0..all[0].len()).map(|index| all.iter().map(|one| one[index]).sum());
+        self.sums.borrow_mut().push(sum.collect());
+        Ok(())
+    }
+
+    fn end_sums(&self) -> Result<Vec<Vec<f64>>> {
+        Ok(self.sums.take())
     }
 
     fn gather(&self, own: Vec<u8>) -> Result<Vec<Vec<u8>>> {
@@ -351,7 +400,7 @@ impl Peers for Member {
 }
 
 /// Does `work` in as many threads as there are processes; with their results in order.
-fn together<T: Send>(count: usize, deaf: Option<usize>, work: impl Fn(Rc<dyn Peers>) -> T + Sync) -> Vec<T> {
+fn together<T: Send>(count: usize, deaf: Option<usize>, work: impl Fn(Rc<Member>) -> T + Sync) -> Vec<T> {
     let circle = Arc::new(Circle {
         meet: Barrier::new(count),
         numbers: Mutex::new(vec![Vec::new(); count]),
@@ -361,7 +410,9 @@ fn together<T: Send>(count: usize, deaf: Option<usize>, work: impl Fn(Rc<dyn Pee
         let threads: Vec<_> = (0..count)
             .map(|rank| {
                 let (circle, work) = (Arc::clone(&circle), &work);
-                scope.spawn(move || work(Rc::new(Member { circle, rank, count, deaf: deaf == Some(rank) })))
+                let (sums, victim) = Default::default();
+                let member = Member { circle, rank, count, deaf: deaf == Some(rank), sums, victim };
+                scope.spawn(move || work(Rc::new(member)))
             })
             .collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
@@ -432,6 +483,28 @@ fn a_device_of_one_process_may_vanish_in_mid_step() {
             }
         });
     }
+}
+
+/// Some of its gradients are with the others already: these stay as they are, the rest is computed anew.
+#[test]
+fn a_device_of_one_process_may_vanish_between_buckets() {
+    let mut config = config(Kind::Classifier);
+    config.data.batch = 12;
+    let alone = alone(&config);
+    together(2, None, |peers| {
+        let member = Rc::clone(&peers);
+        let mut replicas = joined(one_each(peers.rank()), &config, 1, peers);
+        replicas.cut_gradients(256).unwrap();
+        let reports = ten_steps(&mut replicas, &config, |step, replicas| {
+            if member.rank == 1 && step == 4 {
+                *member.victim.borrow_mut() = Some(replicas.shares()[0].0.clone());
+            }
+        });
+        assert_same(&replicas, &reports, &alone);
+        replicas.compare().unwrap();
+        let notes = replicas.notes().join("\n");
+        assert_eq!(notes.contains("is gone") && notes.contains("is back"), member.rank == 1, "{notes}");
+    });
 }
 
 #[test]

@@ -20,7 +20,7 @@ const COUNTS: [&str; 3] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_T
 pub(super) fn meet(timeout: Duration) -> Result<Rc<dyn Peers>> {
     let count = |name: &&str| std::env::var(name).ok()?.parse::<usize>().ok().filter(|count| *count > 1);
     match COUNTS.iter().find_map(count) {
-        None => Ok(Rc::new(Alone)),
+        None => Ok(Rc::new(Alone::default())),
         Some(count) => meet_others(count, timeout),
     }
 }
@@ -39,4 +39,12 @@ fn meet_others(count: usize, _: Duration) -> Result<Rc<dyn Peers>> {
         "{count} processes were started together, but this program was built without MPI, and each would train for itself: \
          build it with `cargo build --release --features mpi` (`cargo xtask mpi` sets up what that needs)"
     )))
+}
+
+/// To be called last: what is registered for the end of a process may wait for others that are gone.
+pub(super) fn part(code: u8) {
+    #[cfg(feature = "mpi")]
+    crate::parallel::leave(code);
+    #[cfg(not(feature = "mpi"))]
+    let _ = code;
 }

@@ -121,7 +121,7 @@ impl StepwiseInverter {
             let graph = network.model().round_graph(index, batch, stop);
             let mut memory = network.memory().share();
             memory.bucket(NUMBERS, &numbers)?;
-            let task = network.task_in(memory, &format!("round of {label}"), &graph, &[], &[]).await?;
+            let task = network.task_in(memory, &format!("round of {label}"), &graph).await?;
             round_of.push(rounds.len());
             rounds.push(Round { label, task });
         }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -188,6 +189,18 @@ impl Memory {
         Read::start(&self.gpu, name, &tensor.buffer, tensor.offset, tensor.bytes())
     }
 
+    /// The same for some of its elements, as row-major ranges, whose elements come one after the other.
+    #[track_caller]
+    pub fn start_read_ranges(&self, name: &str, ranges: &[Range<usize>]) -> Read {
+        let tensor = self.tensor(name);
+        let len = tensor.shape.len();
+        let in_bytes = |range: &Range<usize>| {
+            assert!(range.start < range.end && range.end <= len, "elements {range:?} of `{name}`, which has {len}");
+            (tensor.offset + 4 * range.start as u64, 4 * range.len() as u64)
+        };
+        Read::start_parts(&self.gpu, name, &tensor.buffer, &ranges.iter().map(in_bytes).collect::<Vec<_>>())
+    }
+
     /// The elements of a tensor after everything submitted so far, row-major.
     ///
     /// # Errors
@@ -269,6 +282,12 @@ pub struct Read {
 
 impl Read {
     pub(super) fn start(gpu: &Gpu, label: &str, buffer: &wgpu::Buffer, offset: u64, bytes: u64) -> Self {
+        Self::start_parts(gpu, label, buffer, &[(offset, bytes)])
+    }
+
+    /// Several parts of a buffer, given by their first bytes and their lengths, one after the other.
+    fn start_parts(gpu: &Gpu, label: &str, buffer: &wgpu::Buffer, parts: &[(u64, u64)]) -> Self {
+        let bytes = parts.iter().map(|(_, bytes)| bytes).sum();
         let (number, receiver) = gpu.0.health.expect();
         if bytes == 0 || gpu.is_lost() {
             let submission = gpu.submit(None);
@@ -285,7 +304,11 @@ impl Read {
             },
         );
         let mut encoder = gpu.device().create_command_encoder(&Default::default());
-        encoder.copy_buffer_to_buffer(buffer, offset, &staging, 0, bytes);
+        let mut place = 0;
+        for &(offset, bytes) in parts {
+            encoder.copy_buffer_to_buffer(buffer, offset, &staging, place, bytes);
+            place += bytes;
+        }
         let submission = gpu.submit(Some(encoder.finish()));
         let health = Arc::clone(&gpu.0.health);
         let what = format!("`{label}` cannot be read: ");
@@ -293,6 +316,15 @@ impl Read {
             health.answer(number, result.map_err(|error| format!("{what}{error}")));
         });
         Self { gpu: gpu.clone(), staging: Some(staging), answer: Answer::new(gpu, receiver, submission) }
+    }
+
+    /// Waits until the elements have arrived, without taking them yet.
+    ///
+    /// # Errors
+    /// As [`Memory::read`].
+    pub async fn arrive(mut self) -> Result<Arrived> {
+        (&mut self.answer).await?;
+        Ok(Arrived(self))
     }
 
     /// Waits for the bytes as numbers of another type.
@@ -312,6 +344,19 @@ impl Read {
         drop(mapped);
         staging.unmap();
         Ok(data)
+    }
+}
+
+/// Elements that have arrived from the device.
+pub struct Arrived(Read);
+
+impl Arrived {
+    /// Copies them out.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] if the device has failed since.
+    pub fn take(mut self) -> Result<Vec<f32>> {
+        self.0.finish()
     }
 }
 

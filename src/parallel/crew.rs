@@ -1,5 +1,6 @@
 //! Work on several devices at once: a thread each, and an end to waiting.
 
+use std::cell::RefCell;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -13,31 +14,45 @@ pub(super) fn each<T: Send>(
     limit: Duration,
     work: impl Fn(&mut Worker) -> Result<T> + Sync,
 ) -> Vec<Result<T>> {
+    each_telling(workers, limit, |worker, _: &dyn Fn(())| work(worker), |_, ()| ())
+}
+
+/// The same for work that tells of parts of it as they are done: `hear` gets them on this thread, with the number of the
+/// worker, all before this returns.
+pub(super) fn each_telling<T: Send, P: Send>(
+    workers: &mut [Worker],
+    limit: Duration,
+    work: impl Fn(&mut Worker, &dyn Fn(P)) -> Result<T> + Sync,
+    mut hear: impl FnMut(usize, P),
+) -> Vec<Result<T>> {
     if let [only] = workers {
-        return vec![work(only)];
+        let hear = RefCell::new(hear);
+        return vec![work(only, &|part| hear.borrow_mut()(0, part))];
     }
     let gpus: Vec<_> = workers.iter().map(|worker| worker.gpu().clone()).collect();
     std::thread::scope(|scope| {
-        let (done, ends) = channel();
+        // A part, or nothing at the end.
+        let (tell, news) = channel::<(usize, Option<P>)>();
         let threads: Vec<_> = workers
             .iter_mut()
             .enumerate()
             .map(|(number, worker)| {
-                let (done, work) = (done.clone(), &work);
+                let (tell, work) = (tell.clone(), &work);
                 scope.spawn(move || {
-                    let result = work(worker);
-                    // Nobody listens any more where this fails.
-                    let _ = done.send(number);
+                    // Nobody listens any more where telling fails.
+                    let result = work(worker, &|part| drop(tell.send((number, Some(part)))));
+                    drop(tell.send((number, None)));
                     result
                 })
             })
             .collect();
-        drop(done);
+        drop(tell);
         let deadline = Instant::now() + limit;
         let mut pending: Vec<usize> = (0..gpus.len()).collect();
         while !pending.is_empty() {
-            match ends.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(number) => pending.retain(|&other| other != number),
+            match news.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok((number, Some(part))) => hear(number, part),
+                Ok((number, None)) => pending.retain(|&other| other != number),
                 Err(RecvTimeoutError::Timeout) => {
                     pending.drain(..).for_each(|number| gpus[number].give_up(&format!("no answer within {limit:?}")));
                 }
@@ -48,6 +63,9 @@ pub(super) fn each<T: Send>(
         let join = |thread: std::thread::ScopedJoinHandle<'_, Result<T>>| {
             thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         };
-        threads.into_iter().map(join).collect()
+        let results = threads.into_iter().map(join).collect();
+        // What came after the deadline, of those who were done all the same.
+        news.try_iter().for_each(|(number, part)| part.into_iter().for_each(|part| hear(number, part)));
+        results
     })
 }

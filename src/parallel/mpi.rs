@@ -5,7 +5,8 @@ mod raw;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use mpi::Threading;
@@ -26,10 +27,22 @@ const LONGEST_SLEEP: Duration = Duration::from_millis(1);
 /// How long a process that was asked to end waits for others.
 const FAREWELL: Duration = Duration::from_secs(5);
 
+/// The least time that is left for saving once nothing can be exchanged any more.
+const LAST: Duration = Duration::from_secs(60);
+
+/// Whether MPI was begun in this process and not brought to its end.
+static BEGUN: AtomicBool = AtomicBool::new(false);
+
 /// The processes that `mpirun` or a batch system started together.
+///
+/// MPI may wait for ever for a process that is gone or stopped: when it is finalised, when it agrees on who is left, and in
+/// what it has registered for the end of a process. So the first two have a deadline here, with which the process ends, and
+/// the last is not done at all ([`leave`]).
 pub struct Mpi {
     universe: RefCell<Option<Universe>>,
     group: RefCell<Group>,
+    /// Sums under way, in the order in which they were begun, each in as many messages as it needs.
+    sums: RefCell<Vec<Vec<Pending<f64>>>>,
     timeout: Duration,
     asked_to_end: fn() -> bool,
 }
@@ -61,10 +74,17 @@ impl Mpi {
     pub fn open(timeout: Duration, asked_to_end: fn() -> bool) -> Result<Self> {
         let (universe, _) = mpi::initialize_with_threading(Threading::Serialized)
             .ok_or_else(|| Error::Config("MPI was initialised before in this process".into()))?;
+        BEGUN.store(true, Ordering::Relaxed);
         let comm = Comm::of_all().map_err(|fault| Error::PeerLost(format!("MPI cannot be used: {fault:?}")))?;
         let (names, places) = (vec![String::new(); comm.count()], HashMap::new());
         let group = Group { comm, rank: comm.rank(), names, places, broken: None };
-        let this = Self { universe: RefCell::new(Some(universe)), group: RefCell::new(group), timeout, asked_to_end };
+        let this = Self {
+            universe: RefCell::new(Some(universe)),
+            group: RefCell::new(group),
+            sums: RefCell::default(),
+            timeout,
+            asked_to_end,
+        };
         let machine = processor_name().unwrap_or_else(|_| "a machine without a name".into());
         let machines = this.collect(machine.clone())?;
         let ids = this.collect(std::process::id().to_string())?.into_iter().map(|id| id.parse().unwrap_or(0));
@@ -130,9 +150,16 @@ impl Mpi {
         group.names.iter().find(is_missing).cloned().unwrap_or_default()
     }
 
-    /// Nothing can be exchanged any more, as `why` says.
+    /// Nothing can be exchanged any more, as `why` says. What is left to do has its time.
     fn give_up(&self, why: String) -> Error {
-        self.group.borrow_mut().broken = Some(why.clone());
+        if self.group.borrow_mut().broken.replace(why.clone()).is_none() {
+            let said = why.clone();
+            let watch = within(self.timeout.max(LAST), move |limit| {
+                format!("{said}; what this process had to do after that did not end within {limit:?}")
+            });
+            // Until the process ends.
+            std::mem::forget(watch);
+        }
         Error::PeerLost(why)
     }
 
@@ -188,26 +215,38 @@ impl Mpi {
         group.rank = (0..rank).filter(|other| !silent.contains(other)).count();
         group.names =
             (0..names.len()).filter(|other| !silent.contains(other)).map(|other| names[other].clone()).collect();
-        group.broken = Some(why.clone());
-        Error::PeerLost(why)
+        drop(group);
+        self.give_up(why)
     }
 
     /// Ends the process if those who are left do not find each other in time: that call cannot be given a deadline.
     fn shrink(&self, comm: Comm) -> Result<Comm, Fault> {
-        let (found, ends) = channel::<()>();
-        let limit = self.timeout;
-        let code = Error::PeerLost(String::new()).exit_code();
-        let watch = std::thread::spawn(move || {
-            if ends.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
-                eprintln!("error: after the loss of a process the others did not find each other within {limit:?}");
-                std::process::exit(code.into());
-            }
+        let _watch = within(self.timeout, |limit| {
+            format!("after the loss of a process the others did not find each other within {limit:?}")
         });
-        let shrunk = comm.shrink();
-        drop(found);
-        // It has nothing more to do.
-        let _ = watch.join();
-        shrunk
+        comm.shrink()
+    }
+}
+
+/// Ends the process with the code of a lost peer, saying what `problem` says, unless what this returns is dropped within
+/// `limit`. To forget it is to let the time run.
+fn within(limit: Duration, problem: impl FnOnce(Duration) -> String + Send + 'static) -> Sender<()> {
+    let (done, ends) = channel();
+    std::thread::spawn(move || {
+        if ends.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
+            let error = Error::PeerLost(problem(limit));
+            eprintln!("error: {error}");
+            signal_hook::low_level::exit(error.exit_code().into());
+        }
+    });
+    done
+}
+
+/// Ends the process with this code if MPI was begun and not brought to its end, without what MPI, drivers and others have
+/// registered for that: it may wait for processes that are gone.
+pub fn leave(code: u8) {
+    if BEGUN.load(Ordering::Relaxed) {
+        signal_hook::low_level::exit(code.into());
     }
 }
 
@@ -229,12 +268,26 @@ impl Peers for Mpi {
         group.places.get(&group.names[rank]).map(|(machine, _)| machine.clone()).unwrap_or_default()
     }
 
-    fn sum(&self, numbers: Vec<f64>) -> Result<Vec<f64>> {
+    fn begin_sum(&self, numbers: Vec<f64>) -> Result<()> {
         let comm = self.comm()?;
+        // MPI moves data only while it is called.
+        for pending in self.sums.borrow_mut().iter_mut().flatten() {
+            pending.is_done().map_err(|fault| self.lost(&fault))?;
+        }
         // With so many processes an MPI adds up in the same order every time.
-        let parts: Result<Vec<Vec<f64>>> =
-            numbers.chunks(MOST / size_of::<f64>()).map(|part| self.end(comm.sum(part.to_vec()))).collect();
-        Ok(parts?.concat())
+        let parts: Result<_, Fault> =
+            numbers.chunks(MOST / size_of::<f64>()).map(|part| comm.sum(part.to_vec())).collect();
+        self.sums.borrow_mut().push(parts.map_err(|fault| self.lost(&fault))?);
+        Ok(())
+    }
+
+    fn end_sums(&self) -> Result<Vec<Vec<f64>>> {
+        self.comm()?;
+        let end = |parts: Vec<Pending<f64>>| -> Result<Vec<f64>> {
+            let parts: Result<Vec<Vec<f64>>> = parts.into_iter().map(|part| self.end(Ok(part))).collect();
+            Ok(parts?.concat())
+        };
+        self.sums.take().into_iter().map(end).collect()
     }
 
     fn gather(&self, own: Vec<u8>) -> Result<Vec<Vec<u8>>> {
@@ -268,6 +321,8 @@ impl Peers for Mpi {
     }
 
     fn regroup(&self) -> Result<()> {
+        // They can come to no end any more.
+        self.sums.take();
         let mut comm = self.comm()?;
         let own = self.name(self.rank());
         let mut attempts = self.count();
@@ -293,11 +348,16 @@ impl Peers for Mpi {
         }
     }
 
+    /// Finalising waits for all.
     fn finish(&self) {
         if self.group.borrow().broken.is_some() {
             return;
         }
+        let _watch = within(self.timeout, |limit| {
+            format!("this process has done all it had to do, but the others did not end with it within {limit:?}")
+        });
         drop(self.universe.borrow_mut().take());
+        BEGUN.store(false, Ordering::Relaxed);
     }
 }
 

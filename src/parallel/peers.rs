@@ -1,5 +1,6 @@
 //! The other processes of a run: who else sums with this one.
 
+use std::cell::RefCell;
 use std::fmt::Debug;
 
 use super::shares::divide;
@@ -21,11 +22,18 @@ pub trait Peers: Debug {
     /// The machine that one of them runs on.
     fn machine(&self, rank: usize) -> String;
 
-    /// The sum of everybody's numbers, element by element, for everybody.
+    /// Begins to add up everybody's numbers, element by element, and returns before that is done. Several sums may be under
+    /// way, which everybody begins in the same order.
     ///
     /// # Errors
     /// [`Error::PeerLost`](crate::error::Error::PeerLost).
-    fn sum(&self, numbers: Vec<f64>) -> Result<Vec<f64>>;
+    fn begin_sum(&self, numbers: Vec<f64>) -> Result<()>;
+
+    /// The sums that were begun, in that order, for everybody.
+    ///
+    /// # Errors
+    /// [`Error::PeerLost`](crate::error::Error::PeerLost).
+    fn end_sums(&self) -> Result<Vec<Vec<f64>>>;
 
     /// What everybody has, by rank, for everybody.
     ///
@@ -51,8 +59,10 @@ pub trait Peers: Debug {
 }
 
 /// Nobody else.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Alone;
+#[derive(Clone, Debug, Default)]
+pub struct Alone {
+    sums: RefCell<Vec<Vec<f64>>>,
+}
 
 impl Peers for Alone {
     fn rank(&self) -> usize {
@@ -71,8 +81,13 @@ impl Peers for Alone {
         "this machine".into()
     }
 
-    fn sum(&self, numbers: Vec<f64>) -> Result<Vec<f64>> {
-        Ok(numbers)
+    fn begin_sum(&self, numbers: Vec<f64>) -> Result<()> {
+        self.sums.borrow_mut().push(numbers);
+        Ok(())
+    }
+
+    fn end_sums(&self) -> Result<Vec<Vec<f64>>> {
+        Ok(self.sums.take())
     }
 
     fn gather(&self, own: Vec<u8>) -> Result<Vec<Vec<u8>>> {

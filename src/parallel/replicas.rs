@@ -4,11 +4,12 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::buckets::{self, Buckets};
 use super::message;
 use super::mirror::Mirror;
 use super::peers::{Alone, Peers, rows};
 use super::shares::{divide, pieces, seconds};
-use super::worker::Worker;
+use super::worker::{Overlap, Worker};
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -59,6 +60,10 @@ pub struct Replicas {
     /// Samples in a batch of an evaluation: as many as the smallest device has room for.
     pub(super) evaluation: usize,
     pub(super) workers: Vec<Worker>,
+    /// How gradients are cut.
+    pub(super) buckets: Rc<Buckets>,
+    /// Of the last step.
+    pub(super) overlap: Overlap,
     lost: Vec<Lost>,
     pub(super) mirror: Mirror,
     pub(super) step: u64,
@@ -107,13 +112,15 @@ impl Replicas {
         }
         let mut replicas = Self {
             config: config.clone(),
-            peers: Rc::new(Alone),
+            peers: Rc::new(Alone::default()),
             rows: 0..config.data.batch,
             steps_per_epoch,
             tuning,
             patience,
             evaluation: config.data.batch,
             workers: Vec::new(),
+            buckets: Rc::new(Buckets::whole(0)),
+            overlap: Overlap::default(),
             lost: Vec::new(),
             mirror: Mirror::default(),
             step: start.map_or(0, |checkpoint| checkpoint.step),
@@ -140,6 +147,7 @@ impl Replicas {
             return Err(last.unwrap_or_else(|| Error::NoAdapter("no adapter to train on".into())));
         };
         replicas.mirror = block_on(Mirror::of(&lead.learner))?;
+        replicas.cut_gradients(buckets::BYTES)?;
         replicas.divide();
         Ok(replicas)
     }
@@ -152,6 +160,27 @@ impl Replicas {
         self.peers = peers;
         self.level()?;
         Ok(self)
+    }
+
+    /// Cuts gradients into buckets of so many bytes, in place of what is usual. All processes must do the same. No sum depends on
+    /// it, unless other processes add it up in another order.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where a tensor is too large.
+    pub fn cut_gradients(&mut self, bytes: usize) -> Result<()> {
+        self.buckets = Rc::new(Buckets::cut(self.lead().network(), self.config.data.batch, bytes)?);
+        self.workers.iter_mut().for_each(Worker::unbind);
+        Ok(())
+    }
+
+    /// Into how many buckets gradients are cut.
+    pub fn buckets(&self) -> usize {
+        self.buckets.0.len()
+    }
+
+    /// How much of the work on gradients of the last step was hidden behind that of devices.
+    pub fn overlap(&self) -> Overlap {
+        self.overlap
     }
 
     /// Goes on without processes that were lost, from the numbers of the new rank 0.
@@ -272,7 +301,7 @@ impl Replicas {
     pub(super) fn locally<T>(&mut self, mut work: impl FnMut(&mut Self) -> Result<T, Trouble>) -> Result<T> {
         loop {
             let bound = (0..self.workers.len()).try_for_each(|number| {
-                self.workers[number].bind().map_err(|error| Trouble::of(&self.workers, number, error))
+                self.workers[number].bind(&self.buckets).map_err(|error| Trouble::of(&self.workers, number, error))
             });
             match bound.and_then(|()| work(self)) {
                 Ok(done) => return Ok(done),

@@ -1,12 +1,14 @@
 //! A step of training over all devices of all processes: see the [module above](super).
 
 use std::collections::HashMap;
+use std::rc::Rc;
 
-use super::crew::each;
+use super::buckets::Sums;
+use super::crew::{each, each_telling};
 use super::message;
 use super::mirror::Mirror;
 use super::replicas::{Replicas, Trouble, all};
-use super::worker::{Assignment, Contribution, LARGEST, SUMMED, Verdict, Worker};
+use super::worker::{Assignment, Contribution, LARGEST, SUMMED, Told, Verdict, Worker};
 use crate::config::{Memory, OnNonfinite};
 use crate::error::{Error, Result};
 use crate::gpu::block_on;
@@ -27,17 +29,20 @@ impl Replicas {
         self.look_at_the_division();
         let own = self.locally(|replicas| replicas.forward(x))?;
         let verdict = self.judge(own, labels)?;
-        let own = self.locally(|replicas| replicas.backward(x, &verdict))?;
-        let total = self.meet(own)?;
+        let buckets = Rc::clone(&self.buckets);
+        let mut sums = Sums::new(&buckets, (self.peers.count() > 1).then(|| Rc::clone(&self.peers)));
+        let own = self.locally(|replicas| replicas.backward(x, &verdict, &mut sums))?;
+        self.overlap = own.overlap;
+        let (total, sums) = self.meet(own, sums)?;
         let (loss, values) = results(&verdict, &total);
 
         let mut again = false;
         let outcome = if self.peers.rank() == 0 {
-            let gradients = self.with_head(&total.gradients, &verdict);
+            let gradients = self.with_head(&sums, &verdict);
             self.locally(|replicas| {
                 if std::mem::replace(&mut again, true) {
                     // Another device leads now, whose power iteration has to be where the other's was.
-                    replicas.backward(x, &verdict)?;
+                    replicas.backward(x, &verdict, &mut Sums::new(&buckets, None))?;
                 }
                 replicas.update(&gradients, loss)
             })?
@@ -103,15 +108,19 @@ impl Replicas {
         Ok(verdict)
     }
 
-    /// What this process's samples contribute.
-    fn backward(&mut self, x: &[f32], verdict: &Verdict) -> Result<Contribution, Trouble> {
+    /// What this process's samples contribute: gradients to `sums`, bucket by bucket, and the rest.
+    fn backward(&mut self, x: &[f32], verdict: &Verdict, sums: &mut Sums<'_>) -> Result<Contribution, Trouble> {
         let assignment = Assignment { x, seed: self.config.train.seed, step: self.step_number(), mirror: &self.mirror };
-        let work = |worker: &mut Worker| {
+        let buckets = Rc::clone(&self.buckets);
+        let (buckets, limit) = (&*buckets, self.patience.step);
+        sums.begin((0..self.workers.len()).filter(|&number| self.workers[number].len > 0).collect());
+        let work = |worker: &mut Worker, tell: &dyn Fn(Told)| {
             let judged = worker.leads && !verdict.state.is_empty();
             let state = if judged { &verdict.state } else { &assignment.mirror.state };
-            worker.backward(&assignment, &verdict.activations, state)
+            worker.backward(&assignment, &verdict.activations, state, buckets, tell)
         };
-        let contributions = each(&mut self.workers, self.patience.step, work);
+        let hear = |number, (bucket, gradients)| sums.take(number, bucket, gradients);
+        let contributions = each_telling(&mut self.workers, limit, work, hear);
         let mut total = Contribution::default();
         for contribution in all(&self.workers, contributions)? {
             total.merge(&contribution);
@@ -119,29 +128,21 @@ impl Replicas {
         Ok(total)
     }
 
-    /// Where this process's sums meet the others': the contribution of the whole batch.
-    fn meet(&self, own: Contribution) -> Result<Contribution> {
-        if self.peers.count() == 1 {
-            return Ok(own);
-        }
-        let len = self.lead().network().memory().len(GRADS);
-        let mut numbers = own.gradients;
-        // Who has no samples has no gradients.
-        numbers.resize(len, 0.0);
+    /// Where this process's sums meet the others': the contribution of the whole batch, and the gradients.
+    fn meet(&self, own: Contribution, sums: Sums<'_>) -> Result<(Contribution, Vec<f64>)> {
+        let mut more = Vec::new();
         for name in SUMMED {
             // With how many know it, as some models have less to report.
-            numbers.push(own.sums.get(name).copied().unwrap_or(0.0));
-            numbers.push(f64::from(u8::from(own.sums.contains_key(name))));
+            more.push(own.sums.get(name).copied().unwrap_or(0.0));
+            more.push(f64::from(u8::from(own.sums.contains_key(name))));
         }
-        let mut numbers = self.peers.sum(numbers)?;
+        let (gradients, more) = sums.end(more)?;
         let mut total = Contribution::default();
-        for (name, pair) in SUMMED.into_iter().zip(numbers[len..].chunks_exact(2)) {
+        for (name, pair) in SUMMED.into_iter().zip(more.chunks_exact(2)) {
             if pair[1] > 0.0 {
                 total.sums.insert(name, pair[0]);
             }
         }
-        numbers.truncate(len);
-        total.gradients = numbers;
         if self.config.train.memory == Memory::Reversible {
             let known = LARGEST.map(|name| own.largest.get(name).map_or(Vec::new(), |&value| vec![value]));
             for part in self.peers.gather(message::of_lists(&known))? {
@@ -152,7 +153,7 @@ impl Replicas {
                 total.merge(&part_of);
             }
         }
-        Ok(total)
+        Ok((total, gradients))
     }
 
     /// The optimizer's update, on the lead: everything as it then is, and how many gradients were no numbers.

@@ -1,8 +1,9 @@
 //! One device of several: its share of the batch, and how it computes it.
 
 use std::collections::HashMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use super::buckets::{self, Buckets};
 use super::mirror::Mirror;
 use super::shares::pieces;
 use crate::checkpoint::Checkpoint;
@@ -10,7 +11,7 @@ use crate::config::Config;
 use crate::error::Result;
 use crate::eval::Evaluator;
 use crate::gpu::{Adapter, Gpu, Tuning, block_on};
-use crate::network::{self, STATE, Task};
+use crate::network::{self, STATE, Stages, Task};
 use crate::nn::model::{DENSITY_LOSS, seen, seen_gradient};
 use crate::nn::{Probes, reversible};
 use crate::train::{GRADS, Learner};
@@ -21,6 +22,8 @@ pub(super) const SUMMED: [&str; 4] = [DENSITY_LOSS, "log_prior", "log_det", "bit
 pub(super) const LARGEST: [&str; 2] = [reversible::RESIDUAL, reversible::DRIFT];
 /// How much of a new measurement of speed is believed.
 const BELIEF: f64 = 0.3;
+/// Whoever waits longer than this for a device waits for what it computes, and not only for its answer.
+const ANSWER: Duration = Duration::from_micros(200);
 
 /// What a step is about, the same for all workers.
 #[derive(Clone, Copy, Debug)]
@@ -35,16 +38,29 @@ pub(super) struct Assignment<'a> {
     pub(super) mirror: &'a Mirror,
 }
 
-/// What the shards of a worker contribute to a step.
+/// What the shards of a worker contribute to a step, beside gradients.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Contribution {
-    /// Gradients, laid out as devices hold them.
-    pub(super) gradients: Vec<f64>,
     /// Sums of results.
     pub(super) sums: HashMap<&'static str, f64>,
     /// Largest of others.
     pub(super) largest: HashMap<&'static str, f32>,
+    /// How long gradients took.
+    pub(super) overlap: Overlap,
 }
+
+/// Time that the host spent on gradients: taking them from where a device put them, adding them up and, for one device,
+/// whatever follows from that.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Overlap {
+    /// Seconds in all, added up over devices.
+    pub total: f64,
+    /// Those of them in which the device was still at work on the rest of the step.
+    pub hidden: f64,
+}
+
+/// A bucket of gradients that is done: its number, and sums over a worker's samples.
+pub(super) type Told = (usize, Vec<f64>);
 
 /// One device of several.
 pub(super) struct Worker {
@@ -139,7 +155,7 @@ impl Worker {
     ///
     /// # Errors
     /// [`Error::OutOfMemory`](crate::error::Error::OutOfMemory) if the device has no room.
-    pub(super) fn bind(&mut self) -> Result<()> {
+    pub(super) fn bind(&mut self, buckets: &Buckets) -> Result<()> {
         let total = self.config.data.batch;
         if self.leads && self.head.is_none() {
             let head = self.learner.network().model().head_graph(total);
@@ -158,7 +174,8 @@ impl Worker {
         let graph = self.learner.network().model().shard_graph(n, total, Probes::Keys);
         let known_first: Vec<String> = (0..self.scales).map(seen).collect();
         let awaited: Vec<String> = (0..self.scales).map(seen_gradient).collect();
-        let task = self.learner.network_mut().task_in_two("shard", &graph, &known_first, &awaited);
+        let stages = Stages { known_first: &known_first, awaited: &awaited, bucket: GRADS, parts: &buckets.0 };
+        let task = self.learner.network_mut().task_in_stages("shard", &graph, &stages);
         self.task = Some((n, block_on(task)?));
         self.warm = 0;
         Ok(())
@@ -190,19 +207,27 @@ impl Worker {
         }
     }
 
+    /// Has other programs made where gradients are cut into buckets otherwise than they were.
+    pub(super) fn unbind(&mut self) {
+        (self.task, self.begun) = (None, false);
+    }
+
     /// The rest: gradients, given those in the activations of the whole batch. `state` is what the device must hold as its
-    /// state before every piece.
+    /// state before every piece. Each of the `buckets` is told of as soon as it is done.
     pub(super) fn backward(
         &mut self,
         assignment: &Assignment<'_>,
         activations: &[Vec<f32>],
         state: &[f32],
+        buckets: &Buckets,
+        tell: &dyn Fn(Told),
     ) -> Result<Contribution> {
         let begun = Instant::now();
         let mut contribution = Contribution::default();
         if self.len == 0 {
             return Ok(contribution);
         }
+        let mut sums = vec![Vec::new(); buckets.0.len()];
         for piece in 0..self.pieces() {
             if !std::mem::take(&mut self.begun) {
                 self.refresh(assignment.mirror);
@@ -217,11 +242,31 @@ impl Worker {
                 let row = all.len() / self.config.data.batch;
                 self.task().write(&seen_gradient(scale), &all[first * row..(first + n) * row]);
             }
-            self.task().run_second();
+            // The device is given all of its work before the host waits for the first part.
+            let mut reads = Vec::with_capacity(buckets.0.len());
+            for (number, bucket) in buckets.0.iter().enumerate() {
+                self.task().run_stage(1 + number);
+                reads.push(self.learner.network().memory().start_read_ranges(GRADS, bucket));
+            }
             let scalars = SUMMED.into_iter().chain(LARGEST).filter(|name| self.task().has(name));
             let scalars: Vec<_> = scalars.map(|name| (name, self.task().start_read(name))).collect();
-            let gradients = block_on(self.learner.network().memory().read(GRADS))?;
-            contribution.add(&gradients);
+            let is_last = piece + 1 == self.pieces();
+            let mut spent = 0.0;
+            for (number, read) in reads.into_iter().enumerate() {
+                let waiting = Instant::now();
+                let arrived = block_on(read.arrive())?;
+                // Who has to wait now was not late before.
+                if waiting.elapsed() > ANSWER {
+                    contribution.overlap.hidden += spent;
+                }
+                let adding = Instant::now();
+                buckets::add(&mut sums[number], &arrived.take()?);
+                if is_last {
+                    tell((number, std::mem::take(&mut sums[number])));
+                }
+                spent = adding.elapsed().as_secs_f64();
+                contribution.overlap.total += spent;
+            }
             for (name, read) in scalars {
                 let value = block_on(read)?[0];
                 if LARGEST.contains(&name) {
@@ -250,7 +295,7 @@ impl Worker {
             let keys = network::keys_from(assignment.seed, assignment.step, streams, per_sample, first);
             self.task().write("keys", &keys);
         }
-        self.task().run_first();
+        self.task().run_stage(0);
     }
 
     fn task(&self) -> &Task {
@@ -312,20 +357,10 @@ pub(super) struct Verdict {
 }
 
 impl Contribution {
-    /// Adds gradients.
-    fn add(&mut self, gradients: &[f32]) {
-        self.gradients.resize(gradients.len(), 0.0);
-        for (sum, &one) in self.gradients.iter_mut().zip(gradients) {
-            *sum += f64::from(one);
-        }
-    }
-
     /// Adds what another worker contributes.
     pub(super) fn merge(&mut self, other: &Self) {
-        self.gradients.resize(self.gradients.len().max(other.gradients.len()), 0.0);
-        for (sum, one) in self.gradients.iter_mut().zip(&other.gradients) {
-            *sum += one;
-        }
+        self.overlap.total += other.overlap.total;
+        self.overlap.hidden += other.overlap.hidden;
         for (name, value) in &other.sums {
             *self.sums.entry(name).or_default() += value;
         }

@@ -13,6 +13,7 @@
 //! * A kernel asks for `groups` workgroups along one axis. The executor folds them over x and y when there are more
 //!   than the device allows along one, and cuts them into several dispatches when one would run too long.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 /// One allocation the program works on.
@@ -46,6 +47,15 @@ pub struct Binding {
     pub offset: u64,
     /// Number of bytes, a multiple of 4 and not zero.
     pub bytes: u64,
+}
+
+impl Binding {
+    /// Whether it shares a byte with `other`.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.buffer == other.buffer
+            && self.offset < other.offset + other.bytes
+            && other.offset < self.offset + self.bytes
+    }
 }
 
 /// One way to compute a kernel.
@@ -177,11 +187,23 @@ impl Program {
 
     /// The place behind the last command that writes one of the external tensors `names`; 0 if none does.
     pub fn last_writer(&self, names: &[String]) -> usize {
-        let is_one = |binding: &Binding| {
+        self.last_writer_of(|binding| {
             let kind = &self.buffers[binding.buffer].kind;
             matches!(kind, BufferKind::External(name) if names.contains(name))
-        };
-        let writes = |command: &Command| self.writes(command).iter().any(is_one);
+        })
+    }
+
+    /// The same for some bytes of the external tensor `name`: where these are final.
+    pub fn last_writer_within(&self, name: &str, bytes: &Range<u64>) -> usize {
+        self.last_writer_of(|binding| {
+            let kind = &self.buffers[binding.buffer].kind;
+            let inside = binding.offset < bytes.end && bytes.start < binding.offset + binding.bytes;
+            inside && matches!(kind, BufferKind::External(found) if found == name)
+        })
+    }
+
+    fn last_writer_of(&self, is_one: impl Fn(&Binding) -> bool) -> usize {
+        let writes = |command: &Command| self.writes(command).iter().any(&is_one);
         self.commands.iter().rposition(writes).map_or(0, |place| place + 1)
     }
 
@@ -210,14 +232,12 @@ impl Program {
     /// Whether a command from `first` on writes what the copy at `index` reads.
     fn is_written_between(&self, first: usize, index: usize) -> bool {
         let read = self.reads(&self.commands[index]);
-        let overlaps = |a: &Binding, b: &Binding| {
-            a.buffer == b.buffer && a.offset < b.offset + b.bytes && b.offset < a.offset + a.bytes
-        };
-        let written = self.commands[first..index].iter().flat_map(|command| self.writes(command));
-        written.into_iter().any(|write| read.iter().any(|read| overlaps(&write, read)))
+        let mut written = self.commands[first..index].iter().flat_map(|command| self.writes(command));
+        written.any(|write| read.iter().any(|read| write.overlaps(read)))
     }
 
-    fn reads(&self, command: &Command) -> Vec<Binding> {
+    /// What a command reads.
+    pub(super) fn reads(&self, command: &Command) -> Vec<Binding> {
         match command {
             Command::Dispatch { kernel, bindings } => bindings[..self.kernels[*kernel].inputs].to_vec(),
             Command::Copy { from, .. } => vec![*from],
@@ -225,7 +245,8 @@ impl Program {
         }
     }
 
-    fn writes(&self, command: &Command) -> Vec<Binding> {
+    /// What a command writes; the flag of a loop is among it.
+    pub(super) fn writes(&self, command: &Command) -> Vec<Binding> {
         match command {
             Command::Dispatch { kernel, bindings } => bindings[self.kernels[*kernel].inputs..].to_vec(),
             Command::Copy { to, .. } => vec![*to],

@@ -7,7 +7,7 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 
 use super::program::{Binding, BufferKind, Command, Program};
-use super::{Layout, Limits, Planner, link, lower, memory};
+use super::{Layout, Limits, Planner, early, link, lower, memory};
 use crate::config::{Config, Estimator, Kind, Memory};
 use crate::graph::Graph;
 use crate::nn::{Evaluation, Model, Probes, Stop};
@@ -107,13 +107,17 @@ fn results(program: &Program) -> Vec<(String, Vec<u64>)> {
 }
 
 fn linked(limits: &Limits, name: &str, graph: &Graph) -> Program {
+    linked_in(limits, name, graph, &Layout::new())
+}
+
+fn linked_in(limits: &Limits, name: &str, graph: &Graph, layout: &Layout) -> Program {
     let mut planner = Planner::new(limits.clone());
     let plan = lower::lower(&mut planner, name, graph);
     assert_eq!(planner.error, None);
     let named = |list: &[(String, crate::graph::NodeId)]| {
         list.iter().map(|(name, id)| (name.clone(), graph.shape(*id).clone())).collect::<Vec<_>>()
     };
-    link::link(name, &plan, &named(graph.inputs()), &named(graph.outputs()), limits, &Layout::new())
+    link::link(name, &plan, &named(graph.inputs()), &named(graph.outputs()), limits, layout)
 }
 
 /// Checks `graph`; gives the bytes of scratch memory before and after sharing.
@@ -232,5 +236,64 @@ fn slots_are_packed_tightly() {
         let taken = memory::assign(linked.clone()).scratch_bytes();
         println!("{memory:?}: {taken} bytes of slots for {least} alive");
         assert!(taken as f64 <= PACKED * least as f64, "{memory:?}: {taken} bytes for {least}");
+    }
+}
+
+/// Gradients one after the other in a buffer `grads`, as memory has them.
+fn gradients_together(model: &Model) -> Layout {
+    let params = || model.params_in_memory().into_iter().filter(|param| param.is_parameter());
+    let bytes = |shape: &crate::shape::Shape| shape.bytes().next_multiple_of(256);
+    let total = params().map(|param| bytes(&param.shape)).sum();
+    let mut first = 0;
+    let mut layout = Layout::new();
+    for param in params() {
+        layout.insert(format!("grad/{}", param.name), ("grads".into(), total, first));
+        first += bytes(&param.shape);
+    }
+    layout
+}
+
+#[test]
+fn bringing_gradients_forward_changes_no_result() {
+    let limits = Limits::default();
+    for kind in [Kind::Classifier, Kind::Density, Kind::Toy, Kind::Hybrid] {
+        for memory in [Memory::Store, Memory::Checkpoint, Memory::Reversible] {
+            let model = model(kind, memory);
+            let graph = model.shard_graph(2, 4, Probes::Keys);
+            let layout = gradients_together(&model);
+            let linked = linked_in(&limits, "shard", &graph, &layout);
+            let early = early::bring(linked.clone(), "grads");
+            assert_eq!(early.commands.len(), linked.commands.len());
+            let moves = early::serve_one(&linked, "grads");
+            let stays = linked.commands.iter().zip(&moves).filter(|(_, moves)| !**moves);
+            let others: Vec<Binding> = stays.flat_map(|(command, _)| linked.writes(command)).collect();
+            assert!(results(&early) == results(&linked), "{kind:?} {memory:?}: another order, other results\n{early}");
+            let shared = memory::assign(early.clone());
+            assert!(
+                results(&shared) == results(&linked),
+                "{kind:?} {memory:?}: sharing memory changes a result\n{shared}"
+            );
+            // What is done when a gradient is final, of all that is not done for gradients alone: averaged over gradients.
+            let done = |program: &Program| -> usize {
+                let bytes = graph.outputs().iter().filter_map(|(name, id)| {
+                    let (_, _, first) = layout.get(name)?;
+                    Some(*first..first + graph.shape(*id).bytes())
+                });
+                let of_others = |place: usize| {
+                    let before = program.commands[..place].iter();
+                    before.filter(|command| program.writes(command).iter().any(|one| others.contains(one))).count()
+                };
+                let done: Vec<usize> =
+                    bytes.map(|bytes| of_others(program.last_writer_within("grads", &bytes))).collect();
+                done.iter().sum::<usize>() / done.len()
+            };
+            let [before, after] = [done(&linked), done(&early)];
+            let [old, new] = [memory::assign(linked).scratch_bytes(), shared.scratch_bytes()];
+            println!(
+                "{kind:?} {memory:?}: {after} of {} commands, before {before}; {new} bytes of slots, before {old}",
+                early.commands.len()
+            );
+            assert!(after < before, "{kind:?} {memory:?}: {after} and {before}");
+        }
     }
 }

@@ -40,7 +40,7 @@ pub struct Together {
 impl Default for Together {
     /// One.
     fn default() -> Self {
-        Self::new(Rc::new(Alone), OnPeerLoss::default(), 0)
+        Self::new(Rc::new(Alone::default()), OnPeerLoss::default(), 0)
     }
 }
 
