@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use iresnet::checkpoint::Checkpoint;
 use iresnet::nn::Model;
+use iresnet::parallel::{Mpi, Peers};
 use iresnet::run::MODEL;
 use program::{CLASSIFIER, Place, TOY, losses};
 
@@ -31,11 +32,16 @@ fn toy() -> String {
     TOY.replace("adamax", "sgd").replace("cosine", "constant")
 }
 
-fn mpirun(place: &Place, options: &[&str], arguments: &[&str]) -> Command {
+fn launcher(options: &[&str]) -> Command {
     let mpirun = std::env::var("IRESNET_MPIRUN").unwrap_or_else(|_| "mpirun".into());
     let mut command = Command::new(mpirun);
     // As on a machine of one's own, whose owner may be root and whose cores may be few.
     command.args(["--allow-run-as-root", "--oversubscribe", "--bind-to", "none"]).args(options);
+    command
+}
+
+fn mpirun(place: &Place, options: &[&str], arguments: &[&str]) -> Command {
+    let mut command = launcher(options);
     command.arg(env!("CARGO_BIN_EXE_iresnet")).args(arguments).current_dir(place.path(""));
     command.env("IRESNET_TUNING", "off").env_remove("WGPU_ADAPTER_NAME").env_remove("IRESNET_DATA");
     command
@@ -180,6 +186,38 @@ fn assert_same(ours: &Path, theirs: &Path) {
         relative(&Checkpoint::load(&ours.join(MODEL)).unwrap(), &Checkpoint::load(&theirs.join(MODEL)).unwrap());
     println!("{} steps, parameters: relative error {error:.1e}", steps.len());
     assert!(error <= TOLERANCE, "parameters: relative error {error:e}");
+}
+
+/// Tells the processes of this test what they are.
+const OF_SUMS: &str = "IRESNET_TEST_OF_SUMS";
+
+/// This test starts itself four times over.
+#[test]
+fn several_sums_are_under_way_at_a_time() {
+    if std::env::var_os(OF_SUMS).is_none() {
+        let mut command = launcher(&["-n", "4"]);
+        command.arg(std::env::current_exe().unwrap());
+        command.args(["--exact", "several_sums_are_under_way_at_a_time", "--nocapture"]).env(OF_SUMS, "1");
+        ends_with(command, 0);
+        return;
+    }
+    let peers = Mpi::open(LIMIT, || false).unwrap();
+    // MPIs send long messages in another way than short ones.
+    let lens = [1_000_000, 3, 50_000];
+    let number = |bucket: usize, place: usize| (10 * bucket + place) as f64;
+    for round in 1..4 {
+        for (bucket, &len) in lens.iter().enumerate() {
+            let own = (0..len).map(|place| (round * peers.rank()) as f64 + number(bucket, place));
+            peers.begin_sum(own.collect()).unwrap();
+        }
+        let sums = peers.end_sums().unwrap();
+        assert_eq!(sums.iter().map(Vec::len).collect::<Vec<_>>(), lens);
+        for (bucket, sum) in sums.iter().enumerate() {
+            let is_right = |(place, &sum): (usize, &f64)| sum == (6 * round) as f64 + 4.0 * number(bucket, place);
+            assert!(sum.iter().enumerate().all(is_right), "bucket {bucket}");
+        }
+    }
+    peers.finish();
 }
 
 #[test]

@@ -33,7 +33,7 @@ impl Replicas {
         let mut sums = Sums::new(&buckets, (self.peers.count() > 1).then(|| Rc::clone(&self.peers)));
         let own = self.locally(|replicas| replicas.backward(x, &verdict, &mut sums))?;
         self.overlap = own.overlap;
-        let (total, sums) = self.meet(own, sums)?;
+        let (total, sums) = self.meet(&own, sums)?;
         let (loss, values) = results(&verdict, &total);
 
         let mut again = false;
@@ -129,7 +129,7 @@ impl Replicas {
     }
 
     /// Where this process's sums meet the others': the contribution of the whole batch, and the gradients.
-    fn meet(&self, own: Contribution, sums: Sums<'_>) -> Result<(Contribution, Vec<f64>)> {
+    fn meet(&self, own: &Contribution, sums: Sums<'_>) -> Result<(Contribution, Vec<f64>)> {
         let mut more = Vec::new();
         for name in SUMMED {
             // With how many know it, as some models have less to report.
