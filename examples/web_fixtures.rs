@@ -79,9 +79,8 @@ fn pictures(config: &Config) -> Result<Vec<f32>, Box<dyn Error>> {
     let step = 32 / side;
     let mean = |at: usize| -> f32 {
         let (sample, row, column) = (at / (side * side), at / side % side, at % side);
-        let pixels = (0..step * step).map(|part| {
-            x[sample * 1024 + (row * step + part / step) * 32 + column * step + part % step]
-        });
+        let pixels = (0..step * step)
+            .map(|part| x[sample * 1024 + (row * step + part / step) * 32 + column * step + part % step]);
         pixels.sum::<f32>() / (step * step) as f32
     };
     Ok((0..SAMPLES * side * side).map(mean).collect())
@@ -147,7 +146,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             all["models"][name] = expected(&gpu, &checkpoint, &x).await?;
         }
         for name in ["classifier", "twin", "density"] {
-            let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("web/demo/public/models/{name}.safetensors"));
+            let shipped =
+                Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("web/demo/public/models/{name}.safetensors"));
             let checkpoint = Checkpoint::load(&shipped)?;
             std::fs::copy(&shipped, folder.join(format!("demo-{name}.safetensors")))?;
             all["models"][format!("demo-{name}")] = expected(&gpu, &checkpoint, &pictures(&checkpoint.config)?).await?;
