@@ -18,7 +18,7 @@
 
 use std::collections::HashMap;
 
-use crate::graph::{Derived, Function, FunctionRef, Graph, NodeId, OwnVjp};
+use crate::graph::{Derived, Function, FunctionRef, Graph, NodeId, OwnVjp, Scope};
 use crate::ops::Op;
 use crate::sorted::Map;
 
@@ -96,10 +96,13 @@ impl Graph {
         let mut found: Vec<Option<NodeId>> = vec![None; wrt.len()];
         // Cotangents of the results of calls, by call and number of the result.
         let mut of_results: Map<NodeId, Results> = Map::default();
+        let scope = self.enter(Scope::default());
         loop {
             let next_node = cotangents.last_key();
             let next_call = of_results.last_key();
             let Some(node) = next_node.max(next_call) else { break };
+            let part = self.scope_of(node).part.or(scope.part);
+            self.enter(Scope { part, ..scope });
             let (inputs, parts) = if next_call == Some(node) {
                 let results = of_results.remove(node).unwrap_or_default();
                 (self.node(node).inputs.clone(), self.call_vjp(node, &results, &active, &mut recovery))
@@ -131,6 +134,7 @@ impl Graph {
                 }
             }
         }
+        self.enter(scope);
         (found, recovery)
     }
 
@@ -263,6 +267,7 @@ fn derive(function: &FunctionRef, wanted: &[bool], given: &[bool]) -> Derived {
     let body = function.graph();
     let count = body.len();
     let mut joint = body.clone();
+    joint.enter(Scope::default());
     let outputs: Vec<NodeId> = body.outputs().iter().map(|&(_, id)| id).collect();
     let mut pairs = Vec::new();
     for (index, &y) in outputs.iter().enumerate().filter(|&(index, _)| given[index]) {
@@ -387,6 +392,7 @@ impl Split<'_> {
             for input in &mut copy.inputs {
                 *input = self.map[input.index()].expect("operands are copied before their users");
             }
+            backward.enter(self.joint.scope_of(id));
             self.map[id.index()] = Some(backward.push(copy));
         }
     }

@@ -32,6 +32,7 @@ pub(crate) mod model;
 pub mod output;
 mod panics;
 mod peers;
+mod profile;
 pub mod progress;
 pub mod sample;
 pub mod signal;

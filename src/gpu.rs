@@ -29,12 +29,18 @@ mod buffer;
 mod estimate;
 mod grid;
 mod heap;
+#[cfg_attr(target_arch = "wasm32", allow(dead_code, reason = "browsers have no profiles"))]
 mod memory;
 mod peak;
 mod pipeline;
+#[cfg(not(target_arch = "wasm32"))]
 mod profile;
+#[cfg_attr(target_arch = "wasm32", allow(dead_code, reason = "browsers have no profiles"))]
 mod record;
+#[cfg_attr(target_arch = "wasm32", allow(dead_code, reason = "browsers have no profiles"))]
 mod session;
+#[cfg_attr(target_arch = "wasm32", path = "gpu/no_timeline.rs")]
+mod timeline;
 mod tune;
 
 use std::collections::{HashMap, VecDeque};
@@ -54,8 +60,13 @@ pub use block_on::block_on;
 pub use estimate::Estimate;
 pub use memory::{Arrived, Memory, ROW, Read};
 pub use peak::{Peak, Yardstick, peak};
-pub use profile::Row;
+#[cfg(not(target_arch = "wasm32"))]
+pub use profile::{COPY, Row};
 pub use session::Session;
+#[cfg(target_arch = "wasm32")]
+use timeline::Span;
+#[cfg(not(target_arch = "wasm32"))]
+pub use timeline::{Slice, Span, Timeline};
 pub use tune::{Choice, Tuning};
 
 use crate::error::{Error, Result};
@@ -85,6 +96,8 @@ struct Inner {
     rate: Mutex<Rate>,
     memory_limit: AtomicU64,
     held: Arc<buffer::Held>,
+    #[cfg(not(target_arch = "wasm32"))]
+    timeline: timeline::Slot,
 }
 
 /// What the device's callbacks write to.
@@ -186,7 +199,7 @@ impl Gpu {
     /// # Errors
     /// [`Error::Gpu`] if the driver will not open it.
     pub async fn open_adapter(adapter: &Adapter) -> Result<Self> {
-        let wanted = wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::SUBGROUP;
+        let wanted = timeline::TIMESTAMPS | wgpu::Features::SUBGROUP;
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("iresnet"),
             required_features: adapter.handle.features() & wanted,
@@ -273,6 +286,8 @@ impl Gpu {
             flight: Mutex::default(),
             memory_limit: AtomicU64::new(u64::MAX),
             held: Arc::default(),
+            #[cfg(not(target_arch = "wasm32"))]
+            timeline: timeline::Slot::default(),
         }))
     }
 
@@ -364,10 +379,14 @@ impl Gpu {
     /// Submits commands, natively first waiting where too many submissions are in flight. In a browser a function that
     /// is not `async` cannot wait: there whoever awaits a read now and then keeps the queue short.
     fn submit(&self, commands: Option<wgpu::CommandBuffer>) -> wgpu::SubmissionIndex {
-        let submission = self.0.queue.submit(commands);
+        let submission = {
+            let _span = self.span(timeline::SUBMIT, "");
+            self.submit_commands(commands)
+        };
         let mut flight = lock(&self.0.flight);
         flight.uploaded = 0;
         flight.submissions.push_back(submission.clone());
+        let _span = (flight.submissions.len() > IN_FLIGHT).then(|| self.span("wait for room", ""));
         while flight.submissions.len() > IN_FLIGHT {
             let Some(oldest) = flight.submissions.pop_front() else { break };
             while !wait(&self.0.device, &oldest) && !self.is_lost() {}
@@ -380,6 +399,7 @@ impl Gpu {
         if self.is_lost() || bytes.is_empty() {
             return;
         }
+        let _span = self.span("upload", "");
         self.0.queue.write_buffer(buffer, offset, bytes);
         let uploaded = {
             let mut flight = lock(&self.0.flight);
@@ -409,11 +429,13 @@ struct Answer {
     #[cfg_attr(target_arch = "wasm32", expect(dead_code, reason = "browsers poll by themselves"))]
     submission: wgpu::SubmissionIndex,
     announced: bool,
+    /// From the announcement to the answer.
+    _waiting: Option<Span>,
 }
 
 impl Answer {
     fn new(gpu: &Gpu, receiver: oneshot::Receiver<Result<(), String>>, submission: wgpu::SubmissionIndex) -> Self {
-        Self { gpu: gpu.clone(), receiver, submission, announced: false }
+        Self { gpu: gpu.clone(), receiver, submission, announced: false, _waiting: None }
     }
 }
 
@@ -422,10 +444,12 @@ impl Future for Answer {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         if self.gpu.is_lost() {
+            self._waiting = None;
             return Poll::Ready(self.gpu.check());
         }
         match Pin::new(&mut self.receiver).poll(context) {
             Poll::Ready(answer) => {
+                self._waiting = None;
                 // What was reported before explains the failure better than the failure itself.
                 let checked = self.gpu.check();
                 Poll::Ready(checked.and(match answer {
@@ -438,6 +462,7 @@ impl Future for Answer {
                 if !std::mem::replace(&mut self.announced, true) {
                     #[cfg(not(target_arch = "wasm32"))]
                     block_on::expect(&self.gpu.0.device, &self.submission);
+                    self._waiting = Some(self.gpu.span("wait for results", ""));
                 }
                 Poll::Pending
             }

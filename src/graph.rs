@@ -14,8 +14,10 @@ mod build;
 mod check;
 mod display;
 mod function;
+mod scope;
 
 pub use function::{Derived, Function, FunctionRef, OwnVjp};
+pub use scope::Scope;
 
 use std::collections::HashMap;
 
@@ -51,6 +53,10 @@ pub struct Graph {
     interned: HashMap<Node, NodeId>,
     inputs: Vec<(String, NodeId)>,
     outputs: Vec<(String, NodeId)>,
+    /// Of each node.
+    scopes: Vec<Scope>,
+    /// Of nodes that are added now.
+    scope: Scope,
 }
 
 impl Graph {
@@ -139,6 +145,7 @@ impl Graph {
         let id = NodeId(u32::try_from(self.nodes.len()).expect("a graph holds fewer than 2^32 nodes"));
         self.interned.insert(node.clone(), id);
         self.nodes.push(node);
+        self.note_scope();
         id
     }
 
@@ -155,6 +162,7 @@ impl Graph {
     pub(crate) fn prefix(&self, count: usize) -> Self {
         let mut graph = self.clone();
         graph.nodes.truncate(count);
+        graph.scopes.truncate(count);
         graph.interned.retain(|_, id| id.index() < count);
         graph.inputs.retain(|(_, id)| id.index() < count);
         graph.outputs.clear();

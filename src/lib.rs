@@ -120,6 +120,8 @@ pub mod parallel;
 #[cfg(feature = "cli")]
 pub mod picture;
 pub mod plan;
+#[cfg(feature = "cli")]
+pub mod profile;
 pub mod random;
 #[cfg(feature = "cli")]
 pub mod report;

@@ -36,7 +36,7 @@ pub use model::{Evaluation, Model};
 pub use param::{Init, Param};
 pub use residual::{KEY_WIDTH, Probes};
 
-use crate::graph::{Graph, NodeId};
+use crate::graph::{Graph, NodeId, Scope};
 
 /// The graph with one more output `grad/NAME` for each of `names`: the derivative of its output `loss` in the input of
 /// that name. Names that are no inputs of the graph are left out, since the loss does not depend on them. Where blocks
@@ -59,6 +59,7 @@ pub(crate) fn pull_back<'a>(
     let wrt: Vec<(&str, NodeId)> =
         names.into_iter().filter_map(|name| graph.find_input(name).map(|id| (name, id))).collect();
     let nodes: Vec<NodeId> = wrt.iter().map(|&(_, id)| id).collect();
+    graph.enter(Scope::BACKWARD);
     let (gradients, recovery) = graph.vjp_recovering(cotangents, &nodes);
     for ((name, _), gradient) in wrt.into_iter().zip(gradients) {
         graph.output(format!("grad/{name}"), gradient);

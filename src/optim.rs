@@ -10,7 +10,7 @@
 //! as a copy of `params`.
 
 use crate::config::{Config, OptimizerConfig, OptimizerName, Schedule};
-use crate::graph::{Graph, NodeId};
+use crate::graph::{Graph, NodeId, Scope};
 
 /// Name of the moving average of parameters in the state.
 pub const EMA: &str = "ema";
@@ -35,6 +35,7 @@ pub fn state_names(config: &OptimizerConfig) -> Vec<&'static str> {
 /// One update of `len` parameters: see the [module documentation](self).
 pub fn update_graph(config: &OptimizerConfig, len: usize) -> Graph {
     let mut g = Graph::new();
+    g.enter(Scope::OPTIMIZER);
     let params = g.input("params", [len]);
     let grads = g.input("grads", [len]);
     let lr = g.input("lr", []);

@@ -27,7 +27,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::graph::{FunctionRef, Graph};
+use crate::graph::{FunctionRef, Graph, Scope};
 use crate::shape::Shape;
 use program::{Kernel, Program};
 
@@ -130,6 +130,8 @@ pub struct Plan {
     pub values: Vec<Value>,
     /// Steps in order.
     pub steps: Vec<Step>,
+    /// What each step belongs to.
+    pub scopes: Vec<Scope>,
     /// Values of the outputs.
     pub results: Vec<ValueId>,
 }

@@ -11,6 +11,7 @@
 mod checkpoints;
 mod complete;
 mod folder;
+mod profiling;
 mod record;
 mod recovery;
 mod together;
@@ -18,6 +19,7 @@ mod training;
 
 pub use complete::complete;
 pub use folder::{Folder, MODEL};
+pub use profiling::Profiling;
 pub use together::{OnPeerLoss, Together};
 
 use std::path::{Path, PathBuf};
@@ -34,6 +36,7 @@ use crate::error::{Error, Result};
 use crate::eval::Summary;
 use crate::gpu::{Gpu, Tuning};
 use crate::nn;
+use crate::profile::{Mode, Profiler, Report};
 use folder::{Lock, Log};
 use recovery::Recovery;
 use training::Training;
@@ -57,6 +60,8 @@ pub struct Options {
     pub watch: Option<fn(u64, &[Gpu])>,
     /// The other processes of the run.
     pub together: Together,
+    /// The profile to be taken of its steps, if any.
+    pub profile: Option<Profiling>,
 }
 
 impl Options {
@@ -71,6 +76,7 @@ impl Options {
             init: None,
             watch: None,
             together: Together::default(),
+            profile: None,
         }
     }
 }
@@ -84,6 +90,8 @@ pub struct Finished {
     pub steps: u64,
     /// Results on the test split, where the run came to its end.
     pub test: Option<Summary>,
+    /// The profile of its steps, where one was asked for and there were enough of them.
+    pub profile: Option<Report>,
 }
 
 /// Trains, until done or interrupted.
@@ -105,10 +113,15 @@ pub async fn train(options: &Options) -> Result<Finished> {
     let first = start.clone();
     let (mut adapters, notes) = together.choose(&options.adapters).await?;
     notes.iter().for_each(|note| together.note(note));
+    let per_epoch = source.steps_per_epoch();
+    let total = (config.train.epochs as u64 * per_epoch).min(options.steps.unwrap_or(u64::MAX));
+    if let Some(profile) = &options.profile {
+        let begun = start.as_ref().map_or(0, |start| start.step);
+        profile.check(total.saturating_sub(begun), adapters.len().max(together.count()))?;
+    }
     let mut lock = folder.begin(&config)?;
     let pinned = if options.resume && adapters.len() == 1 { folder.tuning()? } else { None };
     let tuning = pinned.map_or_else(Tuning::usual, Tuning::fixed);
-    let per_epoch = source.steps_per_epoch();
     let mut recovery = Recovery::new();
     loop {
         folder.cut_metrics(start.as_ref().map_or(0, |start| start.step))?;
@@ -116,7 +129,6 @@ pub async fn train(options: &Options) -> Result<Finished> {
         let training =
             Training::new(&adapters, &config, &source, &tuning, start.as_ref(), recovery.pieces(), peers).await?;
         folder.write_tuning(&training.choices())?;
-        let total = (config.train.epochs as u64 * per_epoch).min(options.steps.unwrap_or(u64::MAX));
         let begun = start.as_ref().map_or(0, |start| start.step);
         let run = Run {
             options,
@@ -127,6 +139,8 @@ pub async fn train(options: &Options) -> Result<Finished> {
             total,
             started: Instant::now(),
             log: folder.log()?,
+            profiler: options.profile.as_ref().and_then(|_| training.profiler()),
+            profile: None,
             training,
             progress: if together.leads() { Progress::new("train", total, begun) } else { Progress::silent() },
             best: best(&folder.evaluations()),
@@ -201,6 +215,9 @@ struct Run<'a> {
     started: Instant,
     log: Log,
     training: Training,
+    /// Takes the profile, where one is asked for, until it is taken.
+    profiler: Option<Profiler>,
+    profile: Option<Report>,
     progress: Progress,
     /// The best evaluation's score so far, the lower the better.
     best: f64,
@@ -268,7 +285,12 @@ impl Run<'_> {
         together.wait_for_the_save(regrouped.is_ok());
         let steps = self.training.step_count();
         if let Some(signal) = signal {
-            return Ok(Some(Finished { outcome: Outcome::Interrupted(signal), steps, test: None }));
+            return Ok(Some(Finished {
+                outcome: Outcome::Interrupted(signal),
+                steps,
+                test: None,
+                profile: self.profile.take(),
+            }));
         }
         let not = match (together.on_loss, regrouped) {
             (OnPeerLoss::Shrink, Err(Error::PeerLost(problem))) if problem != why => {
@@ -312,17 +334,25 @@ impl Run<'_> {
                 self.save().await?;
                 let steps = self.training.step_count();
                 together.note_once(&format!("interrupted: saved after step {steps}; `--resume` goes on from there"));
-                return Ok(Finished { outcome: Outcome::Interrupted(signal), steps, test: None });
+                let profile = self.profile.take();
+                return Ok(Finished { outcome: Outcome::Interrupted(signal), steps, test: None, profile });
             }
             if let Some(watch) = self.options.watch {
                 watch(self.training.step_count(), &self.training.gpus());
             }
+            let mode = self.profiler.as_mut().map_or(Mode::AsEver, Profiler::begin_step);
+            let waiting = self.profiler.as_ref().map(|profiler| profiler.span("wait for data"));
             let batch = batches.next().expect("training batches have no end");
-            let reports = self.training.step(&batch).await;
+            drop(waiting);
+            let reports = match mode {
+                Mode::AsEver => self.training.step(&batch).await,
+                Mode::ByKernel => self.step_by_kernel(&batch).await,
+            };
             self.say_notes();
             for report in reports? {
                 self.record(&report)?;
             }
+            self.end_profiled_step(every).await?;
             let done = self.training.step_count();
             if together.compares_after(done) {
                 self.training.compare()?;
@@ -344,7 +374,8 @@ impl Run<'_> {
             self.save_model(&model)?;
         }
         self.log.flush()?;
-        Ok(Finished { outcome: Outcome::Done, steps: self.training.step_count(), test: Some(summary) })
+        let (steps, profile) = (self.training.step_count(), self.profile.take());
+        Ok(Finished { outcome: Outcome::Done, steps, test: Some(summary), profile })
     }
 
     fn save_model(&mut self, model: &Checkpoint) -> Result<()> {

@@ -11,6 +11,8 @@ use std::collections::{HashMap, VecDeque};
 use crate::checkpoint::Checkpoint;
 use crate::config::{Config, OnNonfinite};
 use crate::error::{Error, Result};
+#[cfg(feature = "cli")]
+use crate::gpu::Row;
 use crate::gpu::{Gpu, Read, Tuning};
 use crate::graph::Graph;
 use crate::network::{self, Network, Task};
@@ -166,6 +168,31 @@ impl Trainer {
     /// Submits one step on a batch: `x` row-major, `labels` as class numbers (ignored by models without classes).
     #[track_caller]
     pub fn step(&mut self, x: &[f32], labels: &[u32]) {
+        self.feed(x, labels);
+        self.gradient.run();
+        let reads = self.start_reads();
+        let learning_rate = self.learner.update(self.step);
+        self.stepped(reads, learning_rate);
+    }
+
+    /// The same step with the same results, with every kernel timed, and so slower: the rows of its programs. Nothing else is
+    /// under way meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] if the device failed.
+    #[cfg(feature = "cli")]
+    pub async fn profile_step(&mut self, x: &[f32], labels: &[u32]) -> Result<Vec<Row>> {
+        self.feed(x, labels);
+        let mut rows = self.gradient.session().profile().await?;
+        let reads = self.start_reads();
+        let (learning_rate, of_update) = self.learner.profile_update(self.step).await?;
+        rows.extend(of_update);
+        self.stepped(reads, learning_rate);
+        Ok(rows)
+    }
+
+    /// Uploads what the gradient of this step depends on.
+    fn feed(&self, x: &[f32], labels: &[u32]) {
         self.gradient.write("x", x);
         if self.gradient.has("labels") {
             let labels: Vec<f32> = labels.iter().map(|&label| label as f32).collect();
@@ -177,10 +204,15 @@ impl Trainer {
             let step = u32::try_from(self.step).expect("fewer than 2^24 steps");
             self.gradient.write("keys", &network::keys(self.config.train.seed, step, streams));
         }
-        self.gradient.run();
+    }
+
+    fn start_reads(&self) -> Vec<(&'static str, Read)> {
         let reads = REPORTED.into_iter().filter(|name| self.gradient.has(name));
-        let reads = reads.map(|name| (name, self.gradient.start_read(name))).collect();
-        let learning_rate = self.learner.update(self.step);
+        reads.map(|name| (name, self.gradient.start_read(name))).collect()
+    }
+
+    /// Notes a step whose work is submitted.
+    fn stepped(&mut self, reads: Vec<(&'static str, Read)>, learning_rate: f64) {
         let nonfinite = self.learner.start_read_nonfinite();
         self.outstanding.push_back(Outstanding { step: self.step, learning_rate, reads, nonfinite });
         self.step += 1;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use common::on_every_adapter;
 use iresnet::error::Error;
 use iresnet::gpu::{Gpu, Memory, Session, Tuning, block_on};
+use iresnet::graph::Scope;
 use iresnet::plan::program::{Binding, Buffer, BufferKind, Command, Kernel, Program, Variant};
 use iresnet::shape::Shape;
 
@@ -69,7 +70,8 @@ fn constant(name: &str, data: &[f32]) -> Buffer {
 }
 
 fn dispatch(program: &Program, kernel: usize, buffers: &[usize]) -> Command {
-    Command::Dispatch { kernel, bindings: buffers.iter().map(|&buffer| all(program, buffer)).collect() }
+    let bindings = buffers.iter().map(|&buffer| all(program, buffer)).collect();
+    Command::Dispatch { kernel, bindings, scope: Scope::default() }
 }
 
 fn all(program: &Program, buffer: usize) -> Binding {
@@ -283,7 +285,7 @@ fn constants_and_offsets() {
         let mut program = program(vec![constant("c", &ramp(192)), external("z", 64)], vec![add], &[]);
         let slice = |first: u64| Binding { buffer: 0, offset: 4 * first, bytes: 256 };
         let bindings = vec![slice(128), slice(64), all(&program, 1)];
-        program.commands = vec![Command::Dispatch { kernel: 0, bindings }];
+        program.commands = vec![Command::Dispatch { kernel: 0, bindings, scope: Scope::default() }];
         bind(gpu, &program, &memory).run();
         assert_eq!(read(&memory, "z"), vec![64.0; 64]);
     });

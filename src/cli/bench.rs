@@ -12,12 +12,15 @@
 
 mod cases;
 mod measure;
+mod step;
+
+use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::{Outcome, output};
+use super::{Outcome, output, profile};
 use crate::error::{Error, Result};
-use crate::gpu::{self, Gpu, Peak, Tuning, Yardstick, block_on};
+use crate::gpu::{self, Gpu, Tuning, Yardstick, block_on};
 use cases::{Case, Dims};
 use measure::Measured;
 
@@ -26,6 +29,8 @@ Examples:
   iresnet bench --quick                     a few shapes of each op
   iresnet bench --filter 'conv2d 64'        convolutions with 64 input channels
   iresnet bench --adapter gl --json         one JSON object a line, the adapter's peak first
+  iresnet bench --profile                   where the time of a training step goes, without data
+  iresnet bench --profile --preset cifar10 --trace step.json
 
 Columns: GFLOP/s counts two operations a multiply-add, PEAK is its share of the adapter's multiply-add rate, measured
 between the samples; GB/s counts each tensor once, COPY is its share of the copy rate measured first (caches can push it
@@ -51,16 +56,26 @@ pub struct Args {
     /// Only cases whose name, as in the table, contains this text. It is found in any letter case.
     #[arg(long, value_name = "TEXT")]
     pub filter: Option<String>,
-}
 
-/// The adapter's peak, as printed.
-#[derive(Serialize)]
-struct PeakLine<'a> {
-    op: &'static str,
-    #[serde(flatten)]
-    peak: Peak,
-    adapter: &'a str,
-    name: &'a str,
+    /// Say where the time of a training step goes instead, as `train --profile` does, of a model on random numbers.
+    #[arg(long, conflicts_with_all = ["quick", "filter"])]
+    pub profile: bool,
+
+    /// The preset whose training step is profiled.
+    #[arg(long, value_name = "NAME", requires = "profile", default_value = step::PRESET)]
+    pub preset: String,
+
+    /// The configuration whose training step is profiled, in TOML.
+    #[arg(long, value_name = "FILE", requires = "profile", conflicts_with = "preset")]
+    pub config: Option<PathBuf>,
+
+    /// Set a key of the configuration, such as data.batch=8. May be given several times; the last one counts.
+    #[arg(long = "set", value_name = "KEY=VALUE", requires = "profile")]
+    pub set: Vec<String>,
+
+    /// Write the profile as a trace too, which <https://ui.perfetto.dev> and chrome://tracing open.
+    #[arg(long, value_name = "FILE", requires = "profile")]
+    pub trace: Option<PathBuf>,
 }
 
 /// A measured case, as printed.
@@ -88,6 +103,9 @@ enum Rate {
 /// # Errors
 /// [`Error::NoAdapter`]; [`Error::Gpu`] where the device fails; [`Error::Config`] where the filter matches nothing.
 pub fn run(args: &Args) -> Result<Outcome> {
+    if args.profile {
+        return block_on(step::run(args)).map(|()| Outcome::Done);
+    }
     let wanted = |case: &Case| {
         let filter = args.filter.as_deref().unwrap_or_default().to_lowercase();
         (case.quick || !args.quick) && case.name().to_lowercase().contains(&filter)
@@ -104,7 +122,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
         let mut tuning = Tuning::default_path().map_or_else(Tuning::measured, Tuning::open);
         let info = gpu.info();
         if args.json {
-            output::print_json(&PeakLine { op: "peak", peak, adapter: &info.id, name: &info.name });
+            output::print_json(&profile::PeakLine { op: "peak", peak, adapter: &info.id, name: &info.name });
         } else {
             let (gflops, copy) = (peak.gflops, peak.copy_gb_per_s);
             output::print(&format!("{info}\npeak {gflops:.1} GFLOP/s, copy {copy:.1} GB/s\n"));

@@ -287,6 +287,7 @@ impl Read {
 
     /// Several parts of a buffer, given by their first bytes and their lengths, one after the other.
     fn start_parts(gpu: &Gpu, label: &str, buffer: &wgpu::Buffer, parts: &[(u64, u64)]) -> Self {
+        let _span = gpu.span("read back", label);
         let bytes = parts.iter().map(|(_, bytes)| bytes).sum();
         let (number, receiver) = gpu.0.health.expect();
         if bytes == 0 || gpu.is_lost() {

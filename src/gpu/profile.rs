@@ -1,17 +1,22 @@
 //! Where the time of a program goes, kernel by kernel.
 
-use web_time::Instant;
+use std::collections::BTreeMap;
+use std::time::Instant;
 
 use super::memory::Read;
-use super::record::{Dispatch, LONGEST, Part, Recorder};
-use super::session::{Chosen, Item, Session};
+use super::record::{Copy, Dispatch, LONGEST, Part};
+use super::session::{Item, Session};
+use super::timeline::At;
 use crate::error::Result;
+use crate::graph::Scope;
 
-/// What one kernel cost in a profiled run.
+/// What one kernel cost in a profiled run, in one phase.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Row {
-    /// The kernel's label.
+    /// The kernel's label, or [`COPY`].
     pub label: String,
+    /// What it was run for: the [scope](Scope) of the graph's node.
+    pub phase: String,
     /// The variant that runs.
     pub variant: String,
     /// Times it ran, rounds of loops counted.
@@ -23,6 +28,9 @@ pub struct Row {
     /// Bytes read and written by all calls.
     pub traffic: u64,
 }
+
+/// The label of copies that are no kernels.
+pub const COPY: &str = "copy command";
 
 impl std::fmt::Display for Row {
     /// Seconds, calls, rates, variant and label, in columns.
@@ -40,42 +48,52 @@ impl std::fmt::Display for Row {
     }
 }
 
-/// Dispatches timed in one submission: two timestamps each, and few enough for every driver.
+/// Commands timed in one submission: two timestamps each, and few enough for every driver.
 const TIMED: usize = 256;
 
 impl Session {
-    /// Runs the program once, timing each kernel: by the device's timestamps where it has them, else by running each
-    /// dispatch alone. Rows are sorted by time, the longest first. The device does the same as in [`Session::run`], only
-    /// slower, as every dispatch has a pass of its own; so compare rows with one another rather than with a run.
+    /// Runs the program once, timing each kernel and copy: by the device's timestamps where it has them, else by running
+    /// each alone. Rows are sorted by time, the longest first; a [timeline](super::Gpu::start_timeline), if one is
+    /// recorded, gets every call. The device does the same as in [`Session::run`], with the same results, only slower, as
+    /// every dispatch has a pass of its own; so compare rows with one another rather than with a run.
     ///
     /// # Errors
     /// As [`Gpu::check`](super::Gpu::check).
     pub async fn profile(&self) -> Result<Vec<Row>> {
-        let rows = vec![(0, 0.0); self.kernels.len()];
-        let mut profile = Profile { session: self, batch: Vec::new(), estimate: 0.0, rows };
+        let mut profile = Profile { session: self, batch: Vec::new(), estimate: 0.0, rows: BTreeMap::new() };
         profile.run(&self.items).await?;
-        let row = |(kernel, (calls, seconds)): (&Chosen, (u64, f64))| Row {
-            label: kernel.label.clone(),
-            variant: kernel.variant.clone(),
-            calls,
-            seconds,
-            flops: calls * kernel.flops,
-            traffic: calls * kernel.traffic,
-        };
-        let mut rows: Vec<Row> = self.kernels.iter().zip(profile.rows).map(row).filter(|row| row.calls > 0).collect();
+        let mut rows: Vec<Row> = profile.rows.into_values().collect();
         rows.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
         Ok(rows)
     }
 }
 
+/// A command to be timed.
+#[derive(Clone, Copy)]
+enum Work<'a> {
+    Dispatch(&'a Dispatch, &'a Part),
+    Copy(&'a Copy),
+}
+
+/// What times are added up under: kernel and phase; nothing for copies.
+type Key = Option<(usize, Scope)>;
+
+impl Work<'_> {
+    fn key(self) -> Key {
+        match self {
+            Self::Dispatch(dispatch, _) => Some((dispatch.kernel, dispatch.scope)),
+            Self::Copy(_) => None,
+        }
+    }
+}
+
 struct Profile<'a> {
     session: &'a Session,
-    /// Dispatches not yet run.
-    batch: Vec<(&'a Dispatch, &'a Part)>,
+    /// Commands not yet run.
+    batch: Vec<Work<'a>>,
     /// Estimated seconds of the batch.
     estimate: f64,
-    /// Calls and seconds of each kernel.
-    rows: Vec<(u64, f64)>,
+    rows: BTreeMap<Key, Row>,
 }
 
 impl<'a> Profile<'a> {
@@ -104,96 +122,119 @@ impl<'a> Profile<'a> {
     async fn once(&mut self, item: &'a Item) -> Result<()> {
         match item {
             Item::Dispatch(dispatch) => {
-                self.rows[dispatch.kernel].0 += 1;
+                let kernel = &self.session.kernels[dispatch.kernel];
+                let key = Some((dispatch.kernel, dispatch.scope));
+                let row = self.row(key, &kernel.label, &kernel.variant, dispatch.scope);
+                row.calls += 1;
+                row.flops += kernel.flops;
+                row.traffic += kernel.traffic;
                 for part in &dispatch.parts {
-                    if self.batch.len() == TIMED || self.estimate + part.seconds > LONGEST {
-                        self.flush().await?;
-                    }
-                    self.batch.push((dispatch, part));
-                    self.estimate += part.seconds;
+                    self.add(Work::Dispatch(dispatch, part), part.seconds).await?;
                 }
                 Ok(())
             }
             Item::Copy(copy) => {
-                self.flush().await?;
-                let mut recorder = Recorder::new(&self.session.gpu, &self.session.name, &self.session.grid);
-                recorder.copy(copy);
-                recorder.submit();
-                Ok(())
+                let row = self.row(None, COPY, "", Scope::default());
+                row.calls += 1;
+                row.traffic += 2 * copy.bytes;
+                self.add(Work::Copy(copy), self.session.gpu.rate().seconds(0, 2 * copy.bytes)).await
             }
             Item::Loop(_) => unreachable!("bind refuses loops within loops"),
         }
+    }
+
+    fn row(&mut self, key: Key, label: &str, variant: &str, scope: Scope) -> &mut Row {
+        self.rows.entry(key).or_insert_with(|| Row {
+            label: label.into(),
+            phase: scope.to_string(),
+            variant: variant.into(),
+            calls: 0,
+            seconds: 0.0,
+            flops: 0,
+            traffic: 0,
+        })
+    }
+
+    async fn add(&mut self, work: Work<'a>, seconds: f64) -> Result<()> {
+        if self.batch.len() == TIMED || self.estimate + seconds > LONGEST {
+            self.flush().await?;
+        }
+        self.batch.push(work);
+        self.estimate += seconds;
+        Ok(())
     }
 
     /// Runs and times the batch.
     async fn flush(&mut self) -> Result<()> {
         let batch = std::mem::take(&mut self.batch);
         self.estimate = 0.0;
+        let gpu = &self.session.gpu;
         if batch.is_empty() {
-            return self.session.gpu.check();
+            return gpu.check();
         }
-        let seconds = if self.session.gpu.device().features().contains(wgpu::Features::TIMESTAMP_QUERY) {
-            self.by_timestamps(&batch).await?
-        } else {
-            self.one_by_one(&batch).await?
-        };
-        for ((dispatch, _), seconds) in batch.iter().zip(seconds) {
-            self.rows[dispatch.kernel].1 += seconds;
+        let times =
+            if gpu.has_timestamps() { self.by_timestamps(&batch).await? } else { self.one_by_one(&batch).await? };
+        for (work, at) in batch.iter().zip(times) {
+            if let Some(row) = self.rows.get_mut(&work.key()) {
+                row.seconds += at.seconds();
+                gpu.note_kernel(&row.label, &row.phase, at);
+            }
         }
         Ok(())
     }
 
-    async fn by_timestamps(&self, batch: &[(&Dispatch, &Part)]) -> Result<Vec<f64>> {
+    async fn by_timestamps(&self, batch: &[Work<'_>]) -> Result<Vec<At>> {
         let gpu = &self.session.gpu;
         let count = 2 * batch.len() as u32;
-        let queries = gpu.device().create_query_set(&wgpu::QuerySetDescriptor {
-            label: Some("profile"),
-            ty: wgpu::QueryType::Timestamp,
-            count,
-        });
-        let bytes = 8 * u64::from(count);
-        let buffer = gpu.device().create_buffer(&wgpu::BufferDescriptor {
-            label: Some("timestamps"),
-            size: bytes,
-            usage: wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC,
-            mapped_at_creation: false,
-        });
+        let queries = gpu.queries(count);
         let mut encoder = gpu.device().create_command_encoder(&Default::default());
-        for (number, (dispatch, part)) in (0..).zip(batch) {
-            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
-                label: None,
-                timestamp_writes: Some(wgpu::ComputePassTimestampWrites {
-                    query_set: &queries,
-                    beginning_of_pass_write_index: Some(2 * number),
-                    end_of_pass_write_index: Some(2 * number + 1),
-                }),
-            });
-            encode(&mut pass, dispatch, part, &self.session.grid);
+        for (first, work) in (0..).step_by(2).zip(batch) {
+            match work {
+                Work::Dispatch(dispatch, part) => {
+                    let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+                        label: None,
+                        timestamp_writes: Some(wgpu::ComputePassTimestampWrites {
+                            query_set: &queries,
+                            beginning_of_pass_write_index: Some(first),
+                            end_of_pass_write_index: Some(first + 1),
+                        }),
+                    });
+                    launch(&mut pass, dispatch, part, &self.session.grid);
+                }
+                Work::Copy(copy) => {
+                    encoder.write_timestamp(&queries, first);
+                    copy.record(&mut encoder);
+                    encoder.write_timestamp(&queries, first + 1);
+                }
+            }
         }
-        encoder.resolve_query_set(&queries, 0..count, &buffer, 0);
         gpu.submit(Some(encoder.finish()));
-        let ticks: Vec<u64> = Read::start(gpu, "timestamps", &buffer, 0, bytes).cast().await?;
-        let period = f64::from(gpu.queue().get_timestamp_period()) * 1e-9;
-        Ok(ticks.chunks_exact(2).map(|pair| pair[1].saturating_sub(pair[0]) as f64 * period).collect())
+        let times = gpu.resolve(&queries, count).await?;
+        Ok(times.into_iter().map(|(start, end)| At::Device(start, end)).collect())
     }
 
-    async fn one_by_one(&self, batch: &[(&Dispatch, &Part)]) -> Result<Vec<f64>> {
+    async fn one_by_one(&self, batch: &[Work<'_>]) -> Result<Vec<At>> {
         let gpu = &self.session.gpu;
-        let mut seconds = Vec::with_capacity(batch.len());
+        let mut times = Vec::with_capacity(batch.len());
         gpu.idle().await?;
-        for (dispatch, part) in batch {
+        for work in batch {
             let start = Instant::now();
             let mut encoder = gpu.device().create_command_encoder(&Default::default());
-            encode(&mut encoder.begin_compute_pass(&Default::default()), dispatch, part, &self.session.grid);
+            match work {
+                Work::Dispatch(dispatch, part) => {
+                    launch(&mut encoder.begin_compute_pass(&Default::default()), dispatch, part, &self.session.grid);
+                }
+                Work::Copy(copy) => copy.record(&mut encoder),
+            }
             gpu.submit(Some(encoder.finish()));
             gpu.idle().await?;
-            seconds.push(start.elapsed().as_secs_f64());
+            times.push(At::Host(start, Instant::now()));
         }
-        Ok(seconds)
+        Ok(times)
     }
 }
 
-fn encode(pass: &mut wgpu::ComputePass<'_>, dispatch: &Dispatch, part: &Part, grid: &wgpu::BindGroup) {
+fn launch(pass: &mut wgpu::ComputePass<'_>, dispatch: &Dispatch, part: &Part, grid: &wgpu::BindGroup) {
     pass.set_pipeline(&dispatch.pipeline);
     pass.set_bind_group(0, &dispatch.tensors, &[]);
     pass.set_bind_group(1, grid, &[part.grid]);

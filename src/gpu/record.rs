@@ -2,6 +2,7 @@
 
 use super::Gpu;
 use super::buffer::Buffer;
+use crate::graph::Scope;
 
 /// Most estimated seconds of a submission, and of a dispatch. Windows resets a device after about 2 s, browsers
 /// sooner; and an estimate may well be 10 times off.
@@ -48,6 +49,7 @@ pub(super) fn parts(groups: u32, seconds: f64, limit: u32) -> Vec<Part> {
 #[derive(Debug)]
 pub(super) struct Dispatch {
     pub(super) kernel: usize,
+    pub(super) scope: Scope,
     pub(super) pipeline: wgpu::ComputePipeline,
     pub(super) tensors: wgpu::BindGroup,
     pub(super) parts: Vec<Part>,
@@ -59,6 +61,13 @@ pub(super) struct Copy {
     pub(super) from: (Buffer, u64),
     pub(super) to: (Buffer, u64),
     pub(super) bytes: u64,
+}
+
+impl Copy {
+    pub(super) fn record(&self, encoder: &mut wgpu::CommandEncoder) {
+        let (from, to) = (&self.from, &self.to);
+        encoder.copy_buffer_to_buffer(&from.0, from.1, &to.0, to.1, self.bytes);
+    }
 }
 
 /// Records and submits.
@@ -103,8 +112,7 @@ impl<'a> Recorder<'a> {
     pub(super) fn copy(&mut self, copy: &Copy) {
         self.make_room(2.0 * copy.bytes as f64 / self.gpu.rate().bytes_per_s);
         self.pass = None;
-        let (from, to) = (&copy.from, &copy.to);
-        self.encoder().copy_buffer_to_buffer(&from.0, from.1, &to.0, to.1, copy.bytes);
+        copy.record(self.encoder());
     }
 
     /// Submits what is recorded.

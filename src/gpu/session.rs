@@ -18,6 +18,7 @@ use super::pipeline::{Wanted, bind_tensors, pipelines};
 use super::record::{Copy, Dispatch, Recorder, parts};
 use super::{Gpu, Memory, Tuning};
 use crate::error::{Error, Result};
+use crate::graph::Scope;
 use crate::plan::program::{Binding, BufferKind, Command, Kernel, Program, Variant};
 use crate::wgsl::wgsl;
 
@@ -136,6 +137,7 @@ impl Session {
             return;
         }
         let first = |command: usize| self.starts.get(command).copied().unwrap_or(self.items.len());
+        let _span = self.gpu.span("record", &self.name);
         let mut recorder = Recorder::new(&self.gpu, &self.name, &self.grid);
         for item in &self.items[first(commands.start)..first(commands.end)] {
             self.record(&mut recorder, item, None);
@@ -253,8 +255,10 @@ impl Binder<'_> {
         let mut items = Vec::with_capacity(commands.len());
         for command in commands {
             match command {
-                Command::Dispatch { kernel, bindings } => {
-                    items.push(Item::Dispatch(self.dispatch(*kernel, bindings, arguments.as_deref_mut())?));
+                Command::Dispatch { kernel, bindings, scope } => {
+                    let mut dispatch = self.dispatch(*kernel, bindings, arguments.as_deref_mut())?;
+                    dispatch.scope = *scope;
+                    items.push(Item::Dispatch(dispatch));
                 }
                 Command::Copy { from, to } => self.copy(*from, *to, &mut items)?,
                 Command::Loop { body, limit, flag } => {
@@ -289,7 +293,8 @@ impl Binder<'_> {
                 arguments.extend([part.size.0, part.size.1, 1]);
             }
         }
-        Ok(Dispatch { kernel: index, pipeline: self.pipelines[index].clone(), tensors, parts })
+        let pipeline = self.pipelines[index].clone();
+        Ok(Dispatch { kernel: index, scope: Scope::default(), pipeline, tensors, parts })
     }
 
     /// A device buffer cannot be both read and written by one dispatch, nor written through two overlapping ranges.
@@ -386,7 +391,8 @@ impl Binder<'_> {
         let groups = (words.len() as u32).div_ceil(GATE_WORDS);
         let mut parts = parts(groups, 0.0, self.gpu.limits().groups_per_axis);
         self.grids.place(&mut parts, groups);
-        let gate = Dispatch { kernel: usize::MAX, pipeline: self.gate.clone(), tensors, parts };
+        let (scope, pipeline) = (Scope::default(), self.gate.clone());
+        let gate = Dispatch { kernel: usize::MAX, scope, pipeline, tensors, parts };
         let arm = Copy { from: (full, 0), to: (arguments.clone(), 0), bytes };
         Ok(Loop { body, limit, flag, arm, arguments, gate })
     }

@@ -22,6 +22,7 @@ use super::pipeline::{Wanted, pipelines};
 use super::record::{Dispatch, Recorder, parts};
 use super::{AdapterInfo, Gpu};
 use crate::error::{Error, Result};
+use crate::graph::Scope;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::plan::program::Command;
 use crate::plan::program::{Binding, Kernel, Program, Variant};
@@ -246,7 +247,7 @@ fn fits(gpu: &Gpu, variant: &Variant) -> bool {
 #[cfg(not(target_arch = "wasm32"))]
 fn example(commands: &[Command], kernel: usize) -> Option<&[Binding]> {
     commands.iter().find_map(|command| match command {
-        Command::Dispatch { kernel: this, bindings } => (*this == kernel).then_some(bindings.as_slice()),
+        Command::Dispatch { kernel: this, bindings, .. } => (*this == kernel).then_some(bindings.as_slice()),
         Command::Loop { body, .. } => example(body, kernel),
         Command::Copy { .. } => None,
     })
@@ -343,7 +344,8 @@ impl<'a> Bench<'a> {
         let mut parts = parts(groups, self.guess, self.gpu.limits().groups_per_axis);
         grids.place(&mut parts, groups);
         let (grid, _buffer) = grids.bind(self.gpu);
-        let dispatch = Dispatch { kernel: 0, pipeline: pipeline.clone(), tensors: self.tensors.clone(), parts };
+        let (pipeline, tensors) = (pipeline.clone(), self.tensors.clone());
+        let dispatch = Dispatch { kernel: 0, scope: Scope::default(), pipeline, tensors, parts };
         self.gpu.idle().await?;
         let start = Instant::now();
         let mut recorder = Recorder::new(self.gpu, "tuning", &grid);

@@ -10,7 +10,7 @@
 use super::activation::Activation;
 use super::actnorm;
 use super::logdet::LogDet;
-use crate::graph::{Function, FunctionRef, Graph, NodeId};
+use crate::graph::{Function, FunctionRef, Graph, NodeId, Scope};
 use crate::random::Distribution;
 use crate::shape::Shape;
 
@@ -184,6 +184,7 @@ impl BlockFunction {
         let point = self.branch.linearise(&mut g, a, &operands);
         let y = g.add(a, point.value());
         g.output("y", y);
+        g.enter(Scope::LOG_DET);
         if let Some(log_det) = &self.log_det {
             let probes: Vec<NodeId> = (0..log_det.samples())
                 .map(|sample| match (log_det.distribution(), self.probes) {

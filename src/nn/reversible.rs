@@ -12,7 +12,7 @@
 
 use crate::autodiff::Recovery;
 use crate::error::{Error, Result};
-use crate::graph::{Function, FunctionRef, Graph, NodeId, OwnVjp};
+use crate::graph::{Function, FunctionRef, Graph, NodeId, OwnVjp, Scope};
 
 use super::actnorm;
 use super::residual::BlockFunction;
@@ -71,7 +71,9 @@ impl BlockFunction {
             cotangents.push(g.input(format!("cotangent {name}"), body.shape(*id).clone()));
         }
         let recover = self.recover(limit);
+        let scope = g.enter(Scope::INVERSION);
         let found = g.call(&recover, &[&[y], &inputs[..operands.len()]].concat());
+        g.enter(scope);
         let results = g.call(&backward, &[&[found[0]], &inputs[..], &cotangents[..]].concat());
         for (name, &node) in gradients.iter().map(|&index| &body.inputs()[index].0).zip(&results) {
             g.output(format!("gradient {name}"), node);

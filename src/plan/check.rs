@@ -176,7 +176,7 @@ impl Demands<'_> {
     fn commands(&mut self, commands: &[Command], in_loop: bool) -> Result<(), String> {
         for command in commands {
             match command {
-                Command::Dispatch { kernel, bindings } => self.dispatch(*kernel, bindings)?,
+                Command::Dispatch { kernel, bindings, .. } => self.dispatch(*kernel, bindings)?,
                 Command::Copy { from, to } => {
                     if from.bytes != to.bytes || from.buffer == to.buffer {
                         return Err(format!("copy of {from:?} to {to:?}"));

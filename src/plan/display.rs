@@ -63,7 +63,7 @@ impl fmt::Display for Program {
 fn write_commands(f: &mut fmt::Formatter<'_>, program: &Program, commands: &[Command], indent: &str) -> fmt::Result {
     for command in commands {
         match command {
-            Command::Dispatch { kernel, bindings } => {
+            Command::Dispatch { kernel, bindings, .. } => {
                 let inputs = program.kernels[*kernel].inputs;
                 write!(f, "{indent}k{kernel}")?;
                 for binding in &bindings[..inputs] {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::program::{Binding, Buffer, BufferKind, Command, Kernel, Program};
 use super::{Layout, Limits, Place, Plan, Step, ValueId, lower};
+use crate::graph::Scope;
 use crate::ops::join::ALIGNED;
 use crate::shape::Shape;
 
@@ -26,6 +27,7 @@ pub(super) fn link(
         by_address: HashMap::new(),
         layout,
         shared: HashMap::new(),
+        scope: Scope::default(),
     };
     let arguments: Vec<Binding> = inputs.iter().map(|(name, shape)| linker.external(name, shape)).collect();
     let is_input = |name: &String| inputs.iter().any(|(input, _)| input == name);
@@ -97,6 +99,8 @@ struct Linker<'a> {
     layout: &'a Layout,
     /// Buffers that hold several external tensors.
     shared: HashMap<String, usize>,
+    /// Of the step that is expanded.
+    scope: Scope,
 }
 
 impl Linker<'_> {
@@ -157,7 +161,8 @@ impl Linker<'_> {
             if index == next {
                 self.program.kernels.push((*kernel).clone());
             }
-            commands.push(Command::Dispatch { kernel: index, bindings: vec![part(from), part(to)] });
+            let bindings = vec![part(from), part(to)];
+            commands.push(Command::Dispatch { kernel: index, bindings, scope: self.scope });
         }
     }
 
@@ -172,7 +177,9 @@ impl Linker<'_> {
     ) -> Vec<Binding> {
         let claims = claims(plan, targets);
         let mut places: Vec<Option<Binding>> = vec![None; plan.values.len()];
-        for step in &plan.steps {
+        let outer = self.scope;
+        for (step, scope) in plan.steps.iter().zip(&plan.scopes) {
+            self.scope = scope.within(outer);
             match step {
                 Step::Kernel { kernel, inputs, outputs } => {
                     let mut bindings: Vec<Binding> =
@@ -187,7 +194,7 @@ impl Linker<'_> {
                         bindings.push(resolve(plan, arguments, &places, value));
                     }
                     let kernel = self.kernel(kernel);
-                    commands.push(Command::Dispatch { kernel, bindings });
+                    commands.push(Command::Dispatch { kernel, bindings, scope: self.scope });
                 }
                 Step::Stack { inputs, output } => {
                     let parts: Vec<Binding> =
@@ -221,6 +228,7 @@ impl Linker<'_> {
                 }
             }
         }
+        self.scope = outer;
         let mut results = Vec::with_capacity(plan.results.len());
         for (number, &value) in plan.results.iter().enumerate() {
             let found = resolve(plan, arguments, &places, value);

@@ -12,7 +12,7 @@ use super::fuse::{self, Fusion, Group};
 use super::launch::{self, Launch};
 use super::program::{Kernel, Variant};
 use super::{Place, Plan, Planner, Step, Value, ValueId};
-use crate::graph::{Graph, NodeId};
+use crate::graph::{Graph, NodeId, Scope};
 use crate::ops::Op;
 use crate::ops::conv2d::Role;
 use crate::ops::reduce::Kind;
@@ -50,6 +50,7 @@ pub(super) fn lower(planner: &mut Planner, name: &str, graph: &Graph) -> Plan {
         fusion: &fusion,
         needed: &needed,
         plan: Plan { name: name.into(), ..Plan::default() },
+        scope: Scope::default(),
         values: HashMap::new(),
         gets: HashMap::new(),
     };
@@ -96,6 +97,8 @@ struct Lowering<'a> {
     fusion: &'a Fusion,
     needed: &'a [bool],
     plan: Plan,
+    /// Of the steps of the present group: its anchor's, or its first root's.
+    scope: Scope,
     values: HashMap<NodeId, ValueId>,
     /// Live results of calls and iterations.
     gets: HashMap<NodeId, Vec<(NodeId, usize)>>,
@@ -142,7 +145,7 @@ impl Lowering<'_> {
                 let kernel = Arc::new(copy_kernel(shape.len()));
                 self.plan.values.push(Value { shape, place: Place::View { of, offset } });
                 let outputs = vec![self.plan.values.len() - 1];
-                self.plan.steps.push(Step::Kernel { kernel, inputs: vec![from], outputs });
+                self.step(Step::Kernel { kernel, inputs: vec![from], outputs });
             }
             offset += bytes;
         }
@@ -163,8 +166,14 @@ impl Lowering<'_> {
         self.new_value(node, Place::View { of, offset })
     }
 
+    fn step(&mut self, step: Step) {
+        self.plan.steps.push(step);
+        self.plan.scopes.push(self.scope);
+    }
+
     fn group(&mut self, group: &Group) {
         let graph = self.graph;
+        self.scope = graph.scope_of(group.anchor.unwrap_or_else(|| group.roots[0]));
         let Some(anchor) = group.anchor else {
             return self.elementwise(group);
         };
@@ -174,18 +183,18 @@ impl Lowering<'_> {
                 let plan = self.planner.function(function);
                 let arguments = node.inputs.iter().map(|&input| self.memory_of(input)).collect();
                 let results = self.results_of(anchor, function.graph().outputs().len(), &Place::Result);
-                self.plan.steps.push(Step::Call { plan, arguments, results });
+                self.step(Step::Call { plan, arguments, results });
             }
             Op::Iterate(iterate) => {
                 let plan = self.planner.function(&iterate.body);
                 let arguments: Vec<ValueId> = node.inputs.iter().map(|&input| self.memory_of(input)).collect();
                 let results = self.results_of(anchor, iterate.state + 1, &Place::State);
-                self.plan.steps.push(Step::Iterate { plan, limit: iterate.limit, arguments, results });
+                self.step(Step::Iterate { plan, limit: iterate.limit, arguments, results });
             }
             Op::Stack(_) => {
                 let inputs = node.inputs.iter().map(|&input| self.memory_of(input)).collect();
                 let output = self.new_value(anchor, Place::Result);
-                self.plan.steps.push(Step::Stack { inputs, output });
+                self.step(Step::Stack { inputs, output });
             }
             Op::Join(_) => self.complete(anchor),
             Op::Reduce(reduce) => self.reduce(group, anchor, reduce.kind, &reduce.axes),
@@ -402,7 +411,7 @@ impl Lowering<'_> {
         let traffic = inputs.iter().chain(&outputs).map(bytes).sum();
         let family = label.split(" + ").next().unwrap_or_default().into();
         let kernel = Kernel { label, family, inputs: inputs.len(), outputs: outputs.len(), variants, flops, traffic };
-        self.plan.steps.push(Step::Kernel { kernel: Arc::new(kernel), inputs, outputs });
+        self.step(Step::Kernel { kernel: Arc::new(kernel), inputs, outputs });
     }
 }
 

@@ -16,6 +16,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::graph::Scope;
+
 /// One allocation the program works on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Buffer {
@@ -103,6 +105,8 @@ pub enum Command {
         kernel: usize,
         /// Inputs, then outputs.
         bindings: Vec<Binding>,
+        /// What it belongs to.
+        scope: Scope,
     },
     /// Copy bytes; the ranges have equal lengths and do not overlap.
     Copy {
@@ -239,7 +243,7 @@ impl Program {
     /// What a command reads.
     pub(super) fn reads(&self, command: &Command) -> Vec<Binding> {
         match command {
-            Command::Dispatch { kernel, bindings } => bindings[..self.kernels[*kernel].inputs].to_vec(),
+            Command::Dispatch { kernel, bindings, .. } => bindings[..self.kernels[*kernel].inputs].to_vec(),
             Command::Copy { from, .. } => vec![*from],
             Command::Loop { body, .. } => body.iter().flat_map(|command| self.reads(command)).collect(),
         }
@@ -248,7 +252,7 @@ impl Program {
     /// What a command writes; the flag of a loop is among it.
     pub(super) fn writes(&self, command: &Command) -> Vec<Binding> {
         match command {
-            Command::Dispatch { kernel, bindings } => bindings[self.kernels[*kernel].inputs..].to_vec(),
+            Command::Dispatch { kernel, bindings, .. } => bindings[self.kernels[*kernel].inputs..].to_vec(),
             Command::Copy { to, .. } => vec![*to],
             Command::Loop { body, .. } => body.iter().flat_map(|command| self.writes(command)).collect(),
         }

@@ -134,6 +134,7 @@ impl<'a> Splitter<'a> {
             self.whole.insert(*id, input);
         }
         for (id, node) in self.from.nodes().filter(|(id, _)| live[id.index()]) {
+            self.to.enter(self.from.scope_of(id));
             if self.is_large(id) && !self.is_source(id) {
                 // In order, so that what is derived later finds them and recursion stays shallow.
                 if matches!(node.op, Op::Conv2d(_) | Op::MatMul(_) | Op::Reduce(_) | Op::Join(_)) {
@@ -284,7 +285,9 @@ impl<'a> Splitter<'a> {
         if let Some(&known) = self.chunks.get(&(id, start, end)) {
             return Ok(known);
         }
+        let outer = self.to.enter(self.from.scope_of(id));
         let made = self.rule(id, start, end)?;
+        self.to.enter(outer);
         debug_assert_eq!(*self.to.shape(made), with_rows(self.from.shape(id), end - start), "rows of %{}", id.index());
         self.chunks.insert((id, start, end), made);
         Ok(made)

@@ -61,7 +61,7 @@ impl<'a> Machine<'a> {
         let program = self.program;
         for command in commands {
             match command {
-                Command::Dispatch { kernel, bindings } => {
+                Command::Dispatch { kernel, bindings, .. } => {
                     let code = &program.kernels[*kernel];
                     let (inputs, outputs) = bindings.split_at(code.inputs);
                     for output in outputs {

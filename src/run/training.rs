@@ -10,7 +10,7 @@ use crate::data::Batch;
 use crate::data::source::Source;
 use crate::error::{Error, Result};
 use crate::eval::{Evaluator, Summary};
-use crate::gpu::{Adapter, Gpu, Tuning};
+use crate::gpu::{Adapter, Gpu, Row, Tuning};
 use crate::network::PARAMS;
 use crate::nn::Model;
 use crate::optim;
@@ -120,14 +120,20 @@ impl Training {
         match self {
             Self::One(one) => {
                 one.trainer.step(batch.x.data(), &batch.labels);
-                let mut reports = Vec::new();
-                while let Some(report) = one.trainer.report(false).await? {
-                    reports.push(report);
-                }
-                Ok(reports)
+                one.reports(false).await
             }
             Self::Many(replicas) => Ok(vec![replicas.step(batch.x.data(), &batch.labels)?]),
         }
+    }
+
+    /// The same with every kernel timed, on one device: [`Trainer::profile_step`].
+    ///
+    /// # Errors
+    /// As [`step`](Self::step).
+    pub(super) async fn profile_step(&mut self, batch: &Batch) -> Result<(Vec<StepReport>, Vec<Row>)> {
+        let Self::One(one) = self else { return Ok((self.step(batch).await?, Vec::new())) };
+        let rows = one.trainer.profile_step(batch.x.data(), &batch.labels).await?;
+        Ok((one.reports(false).await?, rows))
     }
 
     /// The reports of steps whose results are still under way.
@@ -135,13 +141,10 @@ impl Training {
     /// # Errors
     /// As [`Trainer::report`].
     pub(super) async fn drain(&mut self) -> Result<Vec<StepReport>> {
-        let mut reports = Vec::new();
-        if let Self::One(one) = self {
-            while let Some(report) = one.trainer.report(true).await? {
-                reports.push(report);
-            }
+        match self {
+            Self::One(one) => one.reports(true).await,
+            Self::Many(_) => Ok(Vec::new()),
         }
-        Ok(reports)
     }
 
     /// Everything the run needs to go on from here.
@@ -234,6 +237,15 @@ impl One {
             trainer.network_mut().memory_mut().alloc(KEPT, [len])?;
         }
         Ok(Self { trainer, evaluator })
+    }
+
+    /// The reports that are in, or of all steps.
+    async fn reports(&mut self, all: bool) -> Result<Vec<StepReport>> {
+        let mut reports = Vec::new();
+        while let Some(report) = self.trainer.report(all).await? {
+            reports.push(report);
+        }
+        Ok(reports)
     }
 
     async fn evaluate(&mut self, test: &Source, seed: u64) -> Result<Summary> {

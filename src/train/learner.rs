@@ -3,6 +3,8 @@
 use crate::checkpoint::{Checkpoint, OPTIMIZER};
 use crate::config::Config;
 use crate::error::{Error, Result};
+#[cfg(feature = "cli")]
+use crate::gpu::Row;
 use crate::gpu::{Gpu, Read, Tuning};
 use crate::graph::Graph;
 use crate::network::{Network, PARAMS, Task};
@@ -136,14 +138,34 @@ impl Learner {
     /// Submits the update of step `step` (counted from 0) with the gradients that are in [`GRADS`], and the power iteration
     /// where that follows it; gives the learning rate.
     pub fn update(&self, step: u64) -> f64 {
+        let learning_rate = self.prepare_update(step);
+        self.update.run();
+        if let Some(power) = &self.power {
+            power.run();
+        }
+        learning_rate
+    }
+
+    /// The same with every kernel timed.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] if the device failed.
+    #[cfg(feature = "cli")]
+    pub async fn profile_update(&self, step: u64) -> Result<(f64, Vec<Row>)> {
+        let learning_rate = self.prepare_update(step);
+        let mut rows = self.update.session().profile().await?;
+        if let Some(power) = &self.power {
+            rows.extend(power.session().profile().await?);
+        }
+        Ok((learning_rate, rows))
+    }
+
+    /// Uploads what the update of this step depends on.
+    fn prepare_update(&self, step: u64) -> f64 {
         let learning_rate = optim::learning_rate(&self.config, step, self.steps_per_epoch);
         self.update.write("lr", &[learning_rate as f32]);
         if self.update.has("step") {
             self.update.write("step", &[(step + 1) as f32]);
-        }
-        self.update.run();
-        if let Some(power) = &self.power {
-            power.run();
         }
         learning_rate
     }

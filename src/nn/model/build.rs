@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use super::layout::norm_names;
 use super::{Block, Model, NormGroup};
-use crate::graph::{FunctionRef, Graph, NodeId};
+use crate::graph::{FunctionRef, Graph, NodeId, Scope};
 use crate::nn::residual::KEY_WIDTH;
 use crate::nn::stack;
 use crate::shape::Shape;
@@ -86,6 +86,7 @@ impl<'m> Build<'m> {
     /// wants, if there is one); their results become the next vectors.
     fn normalise(&mut self, iterations: usize) {
         let tolerance = self.model.config.model.power_tolerance;
+        let scope = self.g.enter(Scope::SPECTRAL_NORM);
         for group in self.model.norm_groups() {
             let norm = &group.norm;
             let mut operands = self.stacked(&group);
@@ -107,6 +108,7 @@ impl<'m> Build<'m> {
                 self.update_norms(&group, &results[1..]);
             }
         }
+        self.g.enter(scope);
     }
 
     /// Weights, u and v of a group as the operands of its normalisation.

@@ -6,7 +6,7 @@ use super::forward::Pass;
 use super::layout;
 use crate::config::{Architecture, Kind, PowerUpdate, Prior};
 use crate::error::{Error, Result};
-use crate::graph::{Graph, NodeId};
+use crate::graph::{Graph, NodeId, Scope};
 use crate::nn::batch_norm::{BatchNorm, HEAD_MOMENTUM, MOMENTUM};
 use crate::nn::head::{self, Head, Scale};
 use crate::nn::inverse::Stop;
@@ -177,6 +177,7 @@ impl Model {
     /// rounds: after initialisation, and before anything is certified. `None` if nothing is normalised.
     pub fn tighten_graph(&self, tolerance: f64, limit: u32) -> Option<Graph> {
         let mut build = Build::new(self, 1);
+        build.g.enter(Scope::SPECTRAL_NORM);
         for group in self.norm_groups() {
             let operands = build.stacked(&group);
             let results = group.norm.tighten(&mut build.g, operands, tolerance, limit);
@@ -197,6 +198,7 @@ impl Model {
             return self.tighten_graph(model.power_tolerance, model.power_iterations as u32);
         }
         let mut build = Build::new(self, 1);
+        build.g.enter(Scope::SPECTRAL_NORM);
         for group in self.norm_groups() {
             let operands = build.stacked(&group);
             let results = group.norm.advance(&mut build.g, operands, model.power_iterations);
