@@ -73,10 +73,10 @@ impl Run<'_> {
             return Ok(());
         }
         let (report, timeline) = profiler.finish().await?;
-        if let Some(path) = self.options.profile.as_ref().and_then(|profile| profile.trace.as_ref()) {
-            if let Err(error) = profile::write_trace(path, &report, &timeline) {
-                self.progress.note(&format!("WARNING: the trace is not written: {error}; the run goes on"));
-            }
+        if let Some(path) = self.options.profile.as_ref().and_then(|profile| profile.trace.as_ref())
+            && let Err(error) = profile::write_trace(path, &report, &timeline)
+        {
+            self.progress.note(&format!("WARNING: the trace is not written: {error}; the run goes on"));
         }
         self.profile = Some(report);
         Ok(())
