@@ -8,9 +8,8 @@
 //! cargo run --release --example logdet_cost -- none neumann-5 --profile   # some of them, kernel by kernel
 //! ```
 
-use std::time::Instant;
-
-use iresnet::config::{Config, Kind};
+use iresnet::config::Config;
+use iresnet::experiment::{in_turns, median, small_density};
 use iresnet::gpu::{Gpu, Tuning, block_on};
 use iresnet::network::{self, Network, Task};
 use iresnet::nn::logdet::Law;
@@ -20,17 +19,6 @@ use iresnet::random::{Distribution, Key};
 
 /// Rounds; each runs every estimator once.
 const ROUNDS: usize = 9;
-
-fn config() -> Config {
-    let mut config = Config::default();
-    config.model.kind = Kind::Density;
-    config.model.blocks = vec![4, 4, 4];
-    config.model.channels = vec![64, 64, 64];
-    config.model.initial_squeeze = true;
-    config.model.injective_padding = 0;
-    config.data.batch = 32;
-    config
-}
 
 fn estimators() -> Vec<(&'static str, Option<LogDet>)> {
     let probe = Distribution::Normal;
@@ -52,7 +40,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let file = arguments.iter().find(|argument| argument.ends_with(".toml"));
     let config = match file {
         Some(path) => Config::from_toml(&std::fs::read_to_string(path)?, path)?,
-        None => config(),
+        None => small_density(4),
     };
     let model = Model::new(&config)?;
     let n = config.data.batch;
@@ -83,34 +71,29 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let values = param::initialize(model.params(), config.train.seed);
         let mut network = Network::new(&gpu, model.clone(), &values, Tuning::usual())?;
         let x = Key::new(1, 0, 0).normals(n * model.input_len());
-        let mut tasks: Vec<(&str, Task, usize, Vec<f64>)> = Vec::new();
+        let mut tasks: Vec<(&str, Task, usize)> = Vec::new();
         for (name, log_det, graph) in &graphs {
             if !all && !chosen(name) {
                 continue;
             }
             let task = network.task(name, graph).await?;
             task.write("x", &x);
-            tasks.push((*name, task, model.streams(log_det.as_ref()), Vec::new()));
+            tasks.push((*name, task, model.streams(log_det.as_ref())));
         }
-        for round in 0..=ROUNDS {
-            for (_, task, streams, seconds) in &mut tasks {
-                if *streams > 0 {
-                    task.write("keys", &network::keys(1, round as u32, *streams));
-                }
-                let begun = Instant::now();
-                task.run();
-                task.read("loss").await?;
-                // The first round warms up.
-                if round > 0 {
-                    seconds.push(begun.elapsed().as_secs_f64());
-                }
+        let prepare = |number: usize, round: u32| {
+            let (_, task, streams) = &tasks[number];
+            if *streams > 0 {
+                task.write("keys", &network::keys(1, round, *streams));
             }
-        }
-        let mut first = None;
-        for (name, task, _, seconds) in &mut tasks {
+        };
+        let run = async |number: usize| {
+            tasks[number].1.run();
+            tasks[number].1.read("loss").await.map(drop)
+        };
+        let times = in_turns(tasks.len(), ROUNDS, prepare, run).await?;
+        for ((name, task, _), mut seconds) in tasks.iter().zip(times.clone()) {
             seconds.sort_by(f64::total_cmp);
-            let median = seconds[seconds.len() / 2];
-            let none = *first.get_or_insert(median);
+            let (median, none) = (median(&seconds), median(&times[0]));
             println!("{name:10} {median:.4} s, {:.2} of the first, {:?}", median / none, seconds);
             if profile {
                 let rows = task.session().profile().await?;

@@ -7,9 +7,8 @@
 //!
 //! Prints both medians, their ratio, the numbers of dispatches, and the kernels that only the first has.
 
-use std::time::Instant;
-
 use iresnet::config::Config;
+use iresnet::experiment::{in_turns, median};
 use iresnet::gpu::{Gpu, Tuning, block_on};
 use iresnet::random::Key;
 use iresnet::train::Trainer;
@@ -35,23 +34,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let n = config.data.batch;
         let x = Key::new(1, 0, 0).normals(n * trainers[0].network().model().input_len());
         let labels: Vec<u32> = (0..n as u32).map(|sample| sample % config.model.classes as u32).collect();
-        let mut seconds = [Vec::new(), Vec::new()];
-        for round in 0..=steps {
-            for (trainer, seconds) in trainers.iter_mut().zip(&mut seconds) {
-                let begun = Instant::now();
-                trainer.step(&x, &labels);
-                while trainer.report(true).await?.is_some() {}
-                // The first step finds cold caches.
-                if round > 0 {
-                    seconds.push(begun.elapsed().as_secs_f64());
-                }
-            }
+        let step = async |number: usize| {
+            let trainer: &mut Trainer = &mut trainers[number];
+            trainer.step(&x, &labels);
+            while trainer.report(true).await?.is_some() {}
+            Ok(())
+        };
+        let seconds = in_turns(2, steps, |_, _| {}, step).await?;
+        for seconds in &seconds {
+            let mut sorted = seconds.clone();
+            sorted.sort_by(f64::total_cmp);
+            println!("steps: {sorted:.3?}");
         }
-        let [with, without] = seconds.map(|mut seconds: Vec<f64>| {
-            seconds.sort_by(f64::total_cmp);
-            println!("steps: {seconds:.3?}");
-            seconds[seconds.len() / 2]
-        });
+        let [with, without] = [median(&seconds[0]), median(&seconds[1])];
         println!("median {with:.4} s with, {without:.4} s without spectral normalisation: {:.3} times", with / without);
         let counts = trainers.each_ref().map(|trainer| trainer.gradient_task().session().dispatches());
         println!("dispatches: {} and {}", counts[0], counts[1]);

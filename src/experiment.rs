@@ -21,19 +21,23 @@ pub mod results;
 mod runtime;
 mod singular_values;
 mod toy_densities;
+mod turns;
 
 pub use findings::{Cell, Claim, Findings, Sheet};
 pub use lab::{Halt, Lab, Step, Trained};
+pub use runtime::small_density;
+pub use turns::{in_turns, median};
 
 use std::fmt;
 use std::path::Path;
 use std::pin::Pin;
 
-use crate::cli::Outcome;
+use crate::cli::{Outcome, output};
 use crate::config::Config;
 use crate::data;
 use crate::error::Result;
-use crate::nn::Model;
+use crate::nn::logdet::Law;
+use crate::nn::{LogDet, Model};
 
 /// How large the networks are and how long they train.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -60,17 +64,23 @@ pub struct Training {
     pub name: String,
     /// Its configuration.
     pub config: Config,
+    /// Whether its samples are made by the experiment, whatever the configuration says of data.
+    pub own_samples: bool,
 }
 
 impl Training {
     /// Names a configuration.
     pub fn new(name: impl Into<String>, config: Config) -> Self {
-        Self { name: name.into(), config }
+        Self { name: name.into(), config, own_samples: false }
     }
 
-    /// Operations (two a multiply-add) of its residual branches in the whole training: one pass forwards and two backwards,
-    /// and for a log-determinant of K terms K + 2 more (see `ARCHITECTURE.md`); none where the number of samples is not
-    /// known.
+    /// The same on samples that the experiment makes.
+    pub fn on_own_samples(name: impl Into<String>, config: Config) -> Self {
+        Self { own_samples: true, ..Self::new(name, config) }
+    }
+
+    /// Operations (two a multiply-add) of its blocks in the whole training: one pass forwards and two backwards, and what the
+    /// log-determinant adds to them; none where the number of samples is not known.
     pub fn operations(&self) -> Option<f64> {
         let config = &self.config;
         let model = Model::new(config).ok()?;
@@ -78,9 +88,31 @@ impl Training {
             0 => images(&config.data.name)?[0],
             limit => limit,
         };
-        let series = if config.model.kind.has_density() { config.log_det.terms as f64 + 2.0 } else { 0.0 };
-        let passes = 3.0 + series;
+        let passes = 3.0 + passes_of_log_det(&model);
         Some(2.0 * passes * model.multiply_adds() as f64 * samples as f64 * config.train.epochs as f64)
+    }
+}
+
+/// Passes through all branches that the log-determinant adds to a step (see `ARCHITECTURE.md`): none for a formula; for K
+/// terms K + 2 with the Neumann gradient, and three for each where every term is differentiated; by the full Jacobian as many
+/// as for one term, for each dimension of the largest block.
+fn passes_of_log_det(model: &Model) -> f64 {
+    let neumann = |terms: f64, samples: usize| samples as f64 * (terms + 2.0);
+    match model.training_log_det() {
+        None => 0.0,
+        Some(LogDet::Exact) => {
+            let dimensions = model.blocks().iter().map(|block| block.branch.input.len());
+            3.0 * dimensions.max().unwrap_or(0) as f64
+        }
+        Some(LogDet::Series { terms, samples, .. }) => 3.0 * (samples * terms) as f64,
+        Some(LogDet::Neumann { terms, samples, .. }) => neumann(terms as f64, samples),
+        Some(LogDet::Unbiased { law, exact_terms, samples, .. }) => {
+            let further = match law {
+                Law::Geometric { probability } => 1.0 / probability,
+                Law::Poisson { rate } => rate,
+            };
+            neumann(exact_terms as f64 + further, samples)
+        }
     }
 }
 
@@ -103,6 +135,8 @@ pub struct Experiment {
     pub shows: &'static str,
     /// What the paper found, in a sentence.
     pub found: &'static str,
+    /// About how many minutes it takes at [`Scale::Quick`] on two processor cores (lavapipe).
+    pub minutes: u32,
     /// The networks it trains.
     pub trainings: fn(Scale) -> Result<Vec<Training>>,
     /// Does it.
@@ -127,7 +161,7 @@ impl Experiment {
     /// Those of a preset.
     pub fn data(&self, scale: Scale) -> Result<Vec<String>> {
         let mut names: Vec<String> = Vec::new();
-        for training in (self.trainings)(scale)? {
+        for training in (self.trainings)(scale)?.into_iter().filter(|training| !training.own_samples) {
             let name = training.config.data.name;
             if !name.contains(':') && !names.contains(&name) && !name.ends_with("-mini") {
                 names.push(name);
@@ -152,7 +186,10 @@ impl Experiment {
         let lab = Lab::open(self, scale, out, adapter).await?;
         let findings = match (self.run)(&lab).await {
             Ok(findings) => findings,
-            Err(Halt::Interrupted(outcome)) => return Ok(outcome),
+            Err(Halt::Interrupted(outcome)) => {
+                output::note(&format!("{}: interrupted; the same command goes on from here", self.name));
+                return Ok(outcome);
+            }
             Err(Halt::Failed(error)) => return Err(error),
         };
         lab.write(&findings)?;
@@ -194,6 +231,16 @@ mod tests {
         }
     }
 
+    /// What the reduced scale is for.
+    const MOST_MINUTES: u32 = 40;
+
+    #[test]
+    fn none_takes_longer_than_promised() {
+        for experiment in &CATALOGUE {
+            assert!((1..=MOST_MINUTES).contains(&experiment.minutes), "{}", experiment.name);
+        }
+    }
+
     #[test]
     fn operations_are_those_of_the_branches() {
         let mut config = Config::preset("mnist-small").unwrap();
@@ -203,5 +250,20 @@ mod tests {
         config.data.name = "arrays:a.npz".into();
         config.data.limit = 0;
         assert_eq!(Training::new("a", config).operations(), None);
+    }
+
+    /// A series costs what its terms cost, a formula nothing, a Jacobian of the plane its two columns.
+    #[test]
+    fn log_determinants_are_part_of_the_operations() {
+        for (preset, passes) in [
+            ("mnist-small", 0.0),
+            ("mnist-small-density", 7.0),
+            ("mnist-small-glow", 0.0),
+            ("toy-8gaussians", 6.0),
+            ("toy-8gaussians-glow", 0.0),
+        ] {
+            let model = Model::new(&Config::preset(preset).unwrap()).unwrap();
+            assert!((passes_of_log_det(&model) - passes).abs() < 1e-9, "{preset}: {}", passes_of_log_det(&model));
+        }
     }
 }

@@ -46,6 +46,7 @@ fn a_dry_run_says_what_a_step_takes() {
         assert_eq!(row(title).len(), 3, "{title}:\n{stdout}");
     }
     let operations: Vec<f64> = row("operations").iter().map(|cell| cell.parse().unwrap()).collect();
+    assert!(stdout.contains("FLOP"), "{stdout}");
     assert!(operations[0] > 1e6 && operations[0] < operations[1] && operations[1] < operations[2], "{operations:?}");
 }
 

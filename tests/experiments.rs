@@ -85,6 +85,8 @@ fn experiments_are_listed() {
     let named = |name: &str| list.iter().find(|entry| entry["name"] == name).unwrap();
     assert!(named("lipschitz-classification")["paper_operations"].as_f64() > named("inversion")["operations"].as_f64());
     assert_eq!(named("inversion")["data"], serde_json::json!(["cifar10"]));
+    assert_eq!(named("dynamics-1d")["data"], serde_json::json!([]), "its points are its own");
+    assert!(list.iter().all(|entry| entry["minutes"].as_u64().is_some()), "{out}");
     let (_, text, _) = iresnet(&["list"]);
     for entry in list {
         assert!(text.contains(entry["name"].as_str().unwrap()), "{text}");
@@ -135,4 +137,33 @@ fn results_become_a_document() {
         assert!(text.contains(part), "{part} in {text}");
     }
     assert!(folder.path().join("images/results/memory-f.png").is_file());
+}
+
+/// An experiment that trains by itself goes on from the step at which it was stopped.
+#[cfg(unix)]
+#[test]
+fn an_interrupted_experiment_goes_on() {
+    use std::io::{BufRead, BufReader};
+    use std::process::Stdio;
+
+    use iresnet::checkpoint::Checkpoint;
+
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("dynamics");
+    let mut steps = Vec::new();
+    for _ in 0..2 {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_iresnet"));
+        command.args(["experiment", "dynamics-1d", "--out"]).arg(&out).env("IRESNET_TUNING", "off");
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        // From here on it trains, or prepares to.
+        assert!(lines.any(|line| line.unwrap().contains("measuring paths-resnet")));
+        assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+        let rest: Vec<String> = lines.map(Result::unwrap).collect();
+        assert_eq!(child.wait().unwrap().code(), Some(130), "{rest:?}");
+        assert!(rest.iter().any(|line| line.contains("the same command goes on")), "{rest:?}");
+        steps.push(Checkpoint::load(&out.join("resnet.paused.safetensors")).unwrap().step);
+    }
+    assert!(0 < steps[0] && steps[0] < steps[1], "{steps:?}");
+    assert!(!out.join("results.json").exists());
 }

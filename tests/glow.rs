@@ -18,10 +18,17 @@ use agreement::{assert_agree, assert_slope};
 use common::on_every_adapter;
 use fixture::Tensors;
 use iresnet::config::{Architecture, Config, Coupling, Kind, Memory, Permutation, Prior, Scales};
+use iresnet::data::Split;
+use iresnet::data::source::Source;
+use iresnet::eval::{Evaluator, Inverter, largest_difference};
+use iresnet::gpu::{Gpu, Tuning, block_on};
 use iresnet::interpret::Array;
+use iresnet::network::Network;
 use iresnet::nn::glow::{FlowStep, Mode};
 use iresnet::nn::{Activation, Evaluation, LogDet, Model, Probes, Stop, param};
 use iresnet::random::{Distribution, Key};
+use iresnet::tensor::Tensor;
+use iresnet::train::Trainer;
 use small_model::{interpreted, normal, on};
 
 /// In f64 an inverse is a formula: what is left is rounding, magnified by a dozen small matrices.
@@ -30,10 +37,14 @@ const SAME: f64 = 1e-11;
 const DIFFERENCES: f64 = 1e-6;
 /// Step of the differences.
 const STEP: f64 = 1e-5;
+/// The same where the network has kinks, which a step should not reach over.
+const SHORT_STEP: f64 = 1e-7;
 /// Relative error of losses, log-determinants and gradients in f32.
 const ON_A_DEVICE: f64 = 1e-4;
 /// Largest error of an element after there and back in f32.
 const ROUND_TRIP: f64 = 1e-5;
+/// Smaller log-determinants are compared as if they were of this size: near zero a relative error says nothing.
+const SIZE: f64 = 0.1;
 /// Samples in a batch: not a multiple of anything.
 const BATCH: usize = 3;
 
@@ -135,17 +146,17 @@ fn log_determinant(mut rows: Vec<Vec<f64>>) -> f64 {
     total
 }
 
-/// Row i is how the latent numbers change with element i of `x`, by central differences.
-fn jacobian(model: &Model, values: &Tensors, x: &[f64]) -> Vec<Vec<f64>> {
+/// Row i is how the latent numbers change with element i of `x`, by central differences over `step`.
+fn jacobian(model: &Model, values: &Tensors, x: &[f64], step: f64) -> Vec<Vec<f64>> {
     let d = x.len();
     let moved = |step: f64| {
         (0..d).flat_map(move |i| x.iter().enumerate().map(move |(at, &x)| if at == i { x + step } else { x }))
     };
-    let points: Vec<f64> = moved(STEP).chain(moved(-STEP)).collect();
+    let points: Vec<f64> = moved(step).chain(moved(-step)).collect();
     let graph = model.eval_graph(2 * d, &Evaluation::default()).unwrap();
     let z = fixture::run(&graph, &values.clone().with("x", Array::new(batched(model, 2 * d), points)));
     let (ahead, behind) = z.get("z").data().split_at(d * d);
-    let quotients: Vec<f64> = ahead.iter().zip(behind).map(|(a, b)| (a - b) / (2.0 * STEP)).collect();
+    let quotients: Vec<f64> = ahead.iter().zip(behind).map(|(a, b)| (a - b) / (2.0 * step)).collect();
     quotients.chunks_exact(d).map(<[f64]>::to_vec).collect()
 }
 
@@ -158,7 +169,7 @@ fn log_determinants_are_those_of_jacobians() {
         let d = model.input_len();
         let mut size = 0.0_f64;
         for (sample, x) in inputs.get("x").data().chunks_exact(d).enumerate() {
-            let wanted = log_determinant(jacobian(&model, &values, x));
+            let wanted = log_determinant(jacobian(&model, &values, x, STEP));
             let found = found.get("log_det").data()[sample];
             size = size.max(wanted.abs());
             assert!((found - wanted).abs() < DIFFERENCES * (1.0 + wanted.abs()), "{name}: {found}, not {wanted}");
@@ -297,6 +308,106 @@ fn wide_mixings_are_inverted() {
             let found = error(values, &|graph, values| on(gpu, graph, values));
             println!("{}: an element is off by at most {found:.1e}", gpu.info());
             assert!(found < ROUND_TRIP, "{}: an element is off by {found:.1e}", gpu.info());
+        }
+    });
+}
+
+/// A Glow after an epoch of `steps` steps on these samples, in turn, and its parameters and state by name.
+fn trained(gpu: &Gpu, config: &Config, steps: usize, samples: &[f32]) -> (Model, Vec<(String, Tensor)>) {
+    block_on(async {
+        let mut trainer = Trainer::new(gpu, config, steps as u64, Tuning::first(), None).await.unwrap();
+        let model = trainer.network().model().clone();
+        trainer.initialize(&samples[..config.train.init_batch * model.input_len()]).await.unwrap();
+        for batch in samples.chunks_exact(config.data.batch * model.input_len()).cycle().take(steps) {
+            trainer.step(batch, &[]);
+            while trainer.report(false).await.unwrap().is_some() {}
+        }
+        while trainer.report(true).await.unwrap().is_some() {}
+        trainer.finish().await.unwrap();
+        (model, trainer.checkpoint().await.unwrap().model_only().tensors)
+    })
+}
+
+/// Small pictures of clothes: the built-in ones, each of 8×8 pixels the mean of 4×4, dequantised.
+fn small_pictures(split: Split) -> Vec<f32> {
+    let mut config = Config::preset("fashion-mnist-small").unwrap();
+    config.data.name = "fashion-mnist-mini".into();
+    let source = Source::open(&config, None, split).unwrap();
+    let all: Vec<u32> = (0..source.dataset().len() as u32).collect();
+    let noise = Key::new(4, 0, 0);
+    let mut small = Vec::new();
+    for picture in source.at(&all).x.data().chunks_exact(32 * 32) {
+        for at in 0..64 {
+            let (y, x) = (at / 8 * 4, at % 8 * 4);
+            let sum: f32 = (0..16).map(|k| picture[(y + k / 4) * 32 + x + k % 4]).sum();
+            let level = 255.0 * (f64::from(sum) / 16.0 + 0.5);
+            let noise = Distribution::Uniform.draw(noise, small.len() as u32);
+            small.push(((level + noise) / 256.0 - 0.5) as f32);
+        }
+    }
+    small
+}
+
+/// Training makes the numbers of a flow less friendly than those it begins with. What it promises holds then as well: for
+/// points of the plane and for pictures.
+#[test]
+fn trained_flows_have_exact_inverses_and_log_determinants() {
+    const STEPS: usize = 250;
+    let mut plane = Config::preset("toy-8gaussians-glow").unwrap();
+    let mut pictures = Config::preset("mnist-small-glow").unwrap();
+    for config in [&mut plane, &mut pictures] {
+        (config.train.epochs, config.optimizer.warmup) = (1, 0.1);
+    }
+    pictures.model.input = vec![1, 8, 8];
+    (pictures.model.blocks, pictures.model.channels) = (vec![4, 4], vec![16, 16]);
+    (pictures.data.batch, pictures.train.init_batch) = (50, 500);
+    let points = |split| {
+        let source = Source::open(&plane, None, split).unwrap();
+        source.at(&(0..8192).collect::<Vec<_>>()).x.into_data()
+    };
+    // How many samples are sent there and back, and of how many the Jacobian is computed.
+    let cases = [
+        ("plane", &plane, points(Split::Train), points(Split::Test), 4096, 64),
+        ("pictures", &pictures, small_pictures(Split::Train), small_pictures(Split::Test), 256, 2),
+    ];
+    let gpu = common::open(&common::adapters()[0]);
+    let cases = cases.map(|(name, config, samples, unseen, count, judged)| {
+        let (model, tensors) = trained(&gpu, config, STEPS, &samples);
+        let mut values = Tensors::default();
+        for (name, tensor) in &tensors {
+            let data = tensor.data().iter().map(|&value| f64::from(value)).collect();
+            values = values.with(name, Array::new(tensor.shape(), data));
+        }
+        let d = model.input_len();
+        let x = unseen[..count * d].to_vec();
+        let wanted: Vec<f64> = x
+            .chunks_exact(d)
+            .take(judged)
+            .map(|x| {
+                let x: Vec<f64> = x.iter().map(|&x| f64::from(x)).collect();
+                log_determinant(jacobian(&model, &values, &x, SHORT_STEP))
+            })
+            .collect();
+        (name, model, tensors, x, wanted)
+    });
+    on_every_adapter(|gpu| {
+        for (name, model, tensors, x, wanted) in &cases {
+            let count = x.len() / model.input_len();
+            let mut network = Network::new(gpu, model.clone(), tensors, Tuning::first()).unwrap();
+            let (log_det, back) = block_on(async {
+                let evaluator = Evaluator::new(&mut network, count, Some(LogDet::Exact)).await.unwrap();
+                evaluator.run(x, &[], 0, 0);
+                let [z, log_det] = [evaluator.read("z").await.unwrap(), evaluator.read("log_det").await.unwrap()];
+                let inverter = Inverter::new(&mut network, count, Stop::default()).await.unwrap();
+                (log_det, inverter.invert(&z).await.unwrap().x)
+            });
+            let errors = log_det.iter().zip(wanted).map(|(&a, &b)| (f64::from(a) - b).abs() / b.abs().max(SIZE));
+            let error = errors.fold(0.0, f64::max);
+            let there_and_back = f64::from(largest_difference(x, &back));
+            let what = format!("{name} on {}", gpu.info());
+            println!("{what}: an element is off by at most {there_and_back:.1e}, a log-determinant by {error:.1e}");
+            assert!(there_and_back < ROUND_TRIP, "{what}: an element is off by {there_and_back:.1e}");
+            assert!(error < ON_A_DEVICE, "{what}: a log-determinant is off by {error:.1e}, relative");
         }
     });
 }

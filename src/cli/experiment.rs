@@ -95,6 +95,8 @@ struct Line {
     paper: &'static str,
     shows: &'static str,
     found: &'static str,
+    /// About how many minutes it takes on two processor cores; not known at the paper's scale.
+    minutes: Option<u32>,
     /// Networks trained at the scale asked for.
     trainings: usize,
     /// Operations of their training.
@@ -113,6 +115,7 @@ fn list(args: &Args) -> Result<()> {
             paper: experiment.paper,
             shows: experiment.shows,
             found: experiment.found,
+            minutes: (args.scale == Scale::Quick).then_some(experiment.minutes),
             trainings: (experiment.trainings)(args.scale)?.len(),
             operations: experiment.operations(args.scale)?,
             paper_operations: experiment.operations(Scale::Paper)?,
@@ -123,20 +126,22 @@ fn list(args: &Args) -> Result<()> {
         output::print_json(&lines);
         return Ok(());
     }
-    let mut table = Table::new(&["experiment", "paper", ">trainings", ">operations", ">paper scale", "data"]);
+    let mut table =
+        Table::new(&["experiment", "paper", ">trainings", ">minutes", ">operations", ">paper scale", "data"]);
     let operations = |count: f64| if count > 0.0 { format!("{count:.1e}") } else { "–".into() };
     for line in &lines {
         let data = if line.data.is_empty() { "built in".into() } else { line.data.join(", ") };
         let (here, paper) = (operations(line.operations), operations(line.paper_operations));
-        table.row([line.name.into(), line.paper.into(), line.trainings.to_string(), here, paper, data]);
+        let minutes = line.minutes.map_or("–".into(), |minutes| minutes.to_string());
+        table.row([line.name.into(), line.paper.into(), line.trainings.to_string(), minutes, here, paper, data]);
     }
     output::print(&table.to_string());
     for line in &lines {
         output::print(&format!("\n{}: {}\n  The paper: {}", line.name, line.shows, line.found));
     }
     output::print(&format!(
-        "\nOperations: of all trainings at scale {}, and at that of the paper; 1e18 take 28 hours at 10 TFLOP/s. Data that \
-         is not built in comes with `iresnet data fetch NAME`.",
+        "\nMinutes: about, at scale quick on two processor cores without a GPU. Operations: of all trainings at scale {}, and at \
+         that of the paper; 1e18 take 28 hours at 10 TFLOP/s. Data that is not built in comes with `iresnet data fetch NAME`.",
         args.scale
     ));
     Ok(())

@@ -13,6 +13,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
             and an i-ResNet.",
     found: "12.63 % and 12.36 % for the Glows, the best of their optimizers, 8.03 % for the i-ResNet in the layout of a Glow, \
             6.69 % for the i-ResNet.",
+    minutes: 15,
     trainings,
     run: |lab| Box::pin(run(lab)),
 };
@@ -88,17 +89,15 @@ async fn run(lab: &Lab) -> Step<Findings> {
     let columns = ["network", "parameters", "test error, %", "best of", "paper, %", "minutes"];
     let mut sheet = Sheet::new("errors", "Test errors on CIFAR-10", columns);
     let mut best = [f64::INFINITY; NETWORKS.len()];
-    for Training { name, config } in lab.trainings()? {
+    for Training { name, config, .. } in lab.trainings()? {
         let trained = lab.train(&name, &config).await?;
         let error = 100.0 * (1.0 - trained.test("accuracy"));
-        let params = trained.network.model().params().iter().filter(|param| param.is_parameter());
-        let parameters: usize = params.map(|param| param.shape.len()).sum();
         let kind = NETWORKS.iter().position(|(kind, _)| *kind == network(&name)).expect("a network of the table");
         best[kind] = best[kind].min(error);
         let (group, paper) = NETWORKS[kind];
         sheet.push([
             name.as_str().into(),
-            (parameters as f64).into(),
+            (trained.parameters() as f64).into(),
             error.into(),
             group.into(),
             Cell::Number(paper),

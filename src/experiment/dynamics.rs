@@ -17,6 +17,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     shows: "Two networks learn to send 64 points of [-2, 2] to noisy values of x³ at half their depth and to noisy values of x at \
             the end, an ordinary ResNet and one whose branches are contractive. A map of the line is invertible where no two paths meet.",
     found: "paths of the ResNet cross and collapse, so that it has no inverse; those of the i-ResNet never do.",
+    minutes: 6,
     trainings,
     run: |lab| Box::pin(run(lab)),
 };
@@ -60,7 +61,7 @@ fn trainings(scale: Scale) -> Result<Vec<Training>> {
     config.train.epochs = if scale == Scale::Quick { 2500 } else { 20_000 };
     let mut resnet = config.clone();
     resnet.model.coefficient = None;
-    Ok(vec![Training::new("resnet", resnet), Training::new("iresnet", config)])
+    Ok(vec![Training::on_own_samples("resnet", resnet), Training::on_own_samples("iresnet", config)])
 }
 
 /// Paths of points through a network: `[depth][point]`, the points being in ascending order at depth 0.
@@ -72,9 +73,9 @@ async fn run(lab: &Lab) -> Step<Findings> {
     let mut sheet = Sheet::new("summary", "Root mean square distance from x³ and x, and order of neighbours", columns);
     let mut swapped = Vec::new();
     for training in lab.trainings()? {
-        let Training { name, config } = training;
+        let Training { name, config, .. } = training;
         let key = format!("paths-{name}");
-        let paths: Paths = lab.measured(&key, &config.to_toml(), train(lab, &config)).await?;
+        let paths: Paths = lab.measured(&key, &config.to_toml(), train(lab, &name, &config)).await?;
         let [half, end] = [(BLOCKS / 2, cube as fn(f64) -> f64), (BLOCKS, same)].map(|(depth, wanted)| {
             let squares = points(JUDGED).zip(&paths[depth]).map(|(x, y)| (wanted(x) - y).powi(2));
             (squares.sum::<f64>() / JUDGED as f64).sqrt()
@@ -116,10 +117,11 @@ fn points(count: usize) -> impl Iterator<Item = f64> {
     (0..count).map(move |k| REACH * (2.0 * k as f64 / (count - 1) as f64 - 1.0))
 }
 
-async fn train(lab: &Lab, config: &Config) -> Step<Paths> {
+async fn train(lab: &Lab, name: &str, config: &Config) -> Step<Paths> {
     let depths = [BLOCKS / 2, BLOCKS];
     let gradient = |model: &crate::nn::Model| model.regression_graph(LEARNED, &depths);
-    let mut trainer = Trainer::by(lab.gpu(), config, 1, Tuning::usual(), None, gradient).await?;
+    let left = lab.left(name, config);
+    let mut trainer = Trainer::by(lab.gpu(), config, 1, Tuning::usual(), left.as_ref(), gradient).await?;
     for ((depth, wanted), stream) in depths.into_iter().zip([cube as fn(f64) -> f64, same]).zip(0..) {
         let key = Key::new(config.train.seed, 0, stream);
         let noise = (0..).map(|k| NOISE * Distribution::Normal.draw(key, k));
@@ -127,12 +129,14 @@ async fn train(lab: &Lab, config: &Config) -> Step<Paths> {
         trainer.gradient_task().write(&target(depth), &noisy);
     }
     let x: Vec<f32> = points(LEARNED).map(|x| x as f32).collect();
-    for _ in 0..config.train.epochs {
+    while trainer.step_count() < config.train.epochs as u64 {
         trainer.step(&x, &[]);
         while trainer.report(false).await?.is_some() {}
+        lab.may_stop(name, &mut trainer).await?;
     }
     while trainer.report(true).await?.is_some() {}
     trainer.finish().await?;
+    lab.forget(name);
     let x: Vec<f32> = points(JUDGED).map(|x| x as f32).collect();
     let network = trainer.network_mut();
     let graph = network.model().trace_graph(JUDGED);

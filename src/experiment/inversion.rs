@@ -12,7 +12,7 @@ use crate::data::source::Source;
 use crate::error::Result;
 use crate::eval::{Evaluator, Inverter, largest_difference};
 use crate::nn::{Solver, Stop};
-use crate::report::{Axis, Chart, ImageGrid, Section, Series, brief};
+use crate::report::{Axis, Chart, ImageGrid, Section, Series};
 
 pub(super) const EXPERIMENT: Experiment = Experiment {
     name: "inversion",
@@ -22,6 +22,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
             for the same network without the constraint.",
     found: "constrained networks give images back, within 5 to 20 iterations to the eye; the vanilla network, trained as well \
             as the others, does not after 100.",
+    minutes: 13,
     trainings,
     run: |lab| Box::pin(run(lab)),
 };
@@ -32,8 +33,14 @@ const ITERATIONS: [u32; 11] = [1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 100];
 const IMAGES: usize = 32;
 /// Images shown.
 const SHOWN: usize = 8;
-/// The error of a pixel that the issue is about: far below a grey level.
+/// An error of a pixel far below a grey level.
 const FAITHFUL: f64 = 1e-5;
+/// What a vanilla network's error is at least, for it to count as not inverted: one that the eye sees in any pixel.
+const LOST: f64 = 0.1;
+/// The errors that charts show: from below rounding to far beyond what a picture can hold.
+const SHOWN_ERRORS: [f64; 2] = [1e-8, 1e3];
+/// Unit of errors.
+const UNIT: &str = "1 = from black to white";
 
 fn trainings(scale: Scale) -> Result<Vec<Training>> {
     let mut trainings = Vec::new();
@@ -56,8 +63,9 @@ fn label(coefficient: &str) -> String {
 /// What one solver reached on one network.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Curve {
-    /// The largest error of any pixel after each number of [`ITERATIONS`].
-    errors: Vec<f64>,
+    /// The largest error of any pixel after each number of [`ITERATIONS`], of the range from black to white; none where it
+    /// is without bound.
+    errors: Vec<Option<f64>>,
     /// Seconds of each.
     seconds: Vec<f64>,
 }
@@ -67,6 +75,8 @@ struct Curve {
 struct Measured {
     picard: Curve,
     anderson: Curve,
+    /// The largest error of Algorithm 1 after the last number of iterations in units of the network's input.
+    of_input: Option<f64>,
     /// The images shown.
     originals: Vec<f32>,
     /// What came back of them after the last number of iterations.
@@ -77,26 +87,30 @@ async fn run(lab: &Lab) -> Step<Findings> {
     let mut findings = Findings::default();
     let mut all = Vec::new();
     let mut grid: Option<ImageGrid> = None;
-    for Training { name, config } in lab.trainings()? {
+    for Training { name, config, .. } in lab.trainings()? {
         let mut trained = lab.train(&name, &config).await?;
         let measured: Measured = lab.measured(&name, &config.to_toml(), measure(&mut trained)).await?;
         let form = Form::of(&config, &trained.folder)?;
         let rows = grid.take().unwrap_or_else(|| ImageGrid::new().row("original", form.pictures(&measured.originals)));
-        let errors = errors_of(&measured.originals, &measured.reconstructions, SHOWN);
-        let captions = errors.iter().map(|&error| brief(error)).collect();
+        let errors = errors_of(form, &measured.originals, &measured.reconstructions);
+        let captions = errors.into_iter().map(|error| finite(error).brief()).collect();
         grid = Some(rows.captioned_row(name.replace('-', " = "), form.pictures(&measured.reconstructions), captions));
         all.push((name, trained.test("accuracy"), measured));
     }
     let axis = || Axis::log("iterations of each block").whole();
-    let error = || Axis::log("largest error of a pixel");
+    let [low, high] = SHOWN_ERRORS;
+    let error = || Axis::log("largest error of a pixel").unit(UNIT).range(low, high);
+    // What is without bound leaves the chart at its upper edge.
     let curve = |curve: &Curve| -> Vec<(f64, f64)> {
-        ITERATIONS.iter().zip(&curve.errors).map(|(&count, &error)| (f64::from(count), error)).collect()
+        let errors = curve.errors.iter().map(|error| error.map_or(f64::from(f32::MAX), |error| error.max(low)));
+        ITERATIONS.iter().zip(errors).map(|(&count, error)| (f64::from(count), error)).collect()
     };
     let mut chart = Chart::new("Error of the reconstruction by Algorithm 1", axis(), error());
     for (name, _, measured) in &all {
         chart = chart.series(Series::new(name.replace('-', " = "), curve(&measured.picard)));
     }
-    findings.chart("error-by-coefficient", chart, "Largest error of any pixel of 32 test images, for each network.");
+    let caption = format!("Largest error of any pixel of {IMAGES} test images, for each network.");
+    findings.chart("error-by-coefficient", chart, &caption);
     let (_, _, last) = &all[2];
     let chart = Chart::new("Algorithm 1 and the accelerated solver, c = 0.9", axis(), error())
         .series(Series::new("Algorithm 1", curve(&last.picard)))
@@ -114,16 +128,29 @@ async fn run(lab: &Lab) -> Step<Findings> {
         }
     }
     findings.file(sheet);
-    let columns = ["network", "test error, %", "error after 10", "after 100", "seconds for 10", "for 100"];
-    let mut sheet = Sheet::new("summary", "Algorithm 1 on each network", columns);
+    let columns = [
+        "network",
+        "test error, %",
+        "error after 10",
+        "after 100",
+        "the same in units of the input",
+        "seconds for 10",
+        "for 100",
+    ];
+    let caption = format!(
+        "Algorithm 1 on each network: largest error of a pixel of {IMAGES} images, of the range from black to white, and \
+         seconds for all of them"
+    );
+    let mut sheet = Sheet::new("summary", caption, columns);
     let [ten, hundred] = [10, 100].map(|count| ITERATIONS.iter().position(|&c| c == count).expect("one of them"));
-    for (name, accuracy, Measured { picard, .. }) in &all {
+    for (name, accuracy, Measured { picard, of_input, .. }) in &all {
         let wrong = 100.0 * (1.0 - accuracy);
         sheet.push([
             name.as_str().into(),
             wrong.into(),
             finite(picard.errors[ten]),
             finite(picard.errors[hundred]),
+            finite(*of_input),
             picard.seconds[ten].into(),
             picard.seconds[hundred].into(),
         ]);
@@ -135,36 +162,50 @@ async fn run(lab: &Lab) -> Step<Findings> {
         let section = Section::new("Reconstructions").grid("reconstructions.png", &grid, caption, caption);
         findings.picture(section, "reconstructions.png", caption);
     }
+    let seen = |error: Option<f64>| error.map_or("without bound".into(), |error| format!("{error:.1e}"));
     for (name, _, measured) in &all[..3] {
         let reached = measured.picard.errors[hundred];
         let text = format!("{} is inverted to below {FAITHFUL:.0e}", name.replace('-', " = "));
-        findings.claim(Claim::new(text, reached < FAITHFUL, format!("{reached:.1e} after 100 iterations")));
+        let holds = reached.is_some_and(|error| error < FAITHFUL);
+        findings.claim(Claim::new(text, holds, format!("{} after 100 iterations", seen(reached))));
     }
     let vanilla = all[3].2.picard.errors[hundred];
     let text = "the vanilla network is not inverted";
-    findings.claim(Claim::new(text, vanilla.is_nan() || vanilla > 0.1, format!("error {} after 100", brief(vanilla))));
-    let ordered = all[..3].windows(2).all(|pair| pair[0].2.picard.errors[3] <= pair[1].2.picard.errors[3]);
-    let fifth: Vec<String> = all[..3].iter().map(|(_, _, m)| format!("{:.1e}", m.picard.errors[3])).collect();
-    findings.claim(Claim::new(
-        "the smaller c, the faster",
-        ordered,
-        format!("after 5 iterations {}", fifth.join(", ")),
-    ));
+    let holds = vanilla.is_none_or(|error| error > LOST);
+    findings.claim(Claim::new(text, holds, format!("error {} after 100", seen(vanilla))));
+    let five = ITERATIONS.iter().position(|&count| count == 5).expect("one of them");
+    let fifth = |measured: &Measured| measured.picard.errors[five];
+    let infinite = |error: Option<f64>| error.unwrap_or(f64::INFINITY);
+    let ordered = all[..3].windows(2).all(|pair| infinite(fifth(&pair[0].2)) <= infinite(fifth(&pair[1].2)));
+    let list: Vec<String> = all[..3].iter().map(|(_, _, measured)| seen(fifth(measured))).collect();
+    let text = "the smaller c, the faster";
+    findings.claim(Claim::new(text, ordered, format!("after 5 iterations {}", list.join(", "))));
     Ok(findings)
 }
 
-/// A number as a cell; an error that is none, or without bound, in words.
-fn finite(error: f64) -> Cell {
-    if error.is_finite() { error.into() } else { "without bound".into() }
+/// An error as a cell, in words where it is without bound.
+fn finite(error: Option<f64>) -> Cell {
+    error.map_or("without bound".into(), Cell::from)
 }
 
-/// The largest error of a pixel in each of `count` images.
-fn errors_of(x: &[f32], back: &[f32], count: usize) -> Vec<f64> {
-    let len = x.len() / count;
-    x.chunks_exact(len).zip(back.chunks_exact(len)).map(|(a, b)| f64::from(largest_difference(a, b))).collect()
+/// The largest error of a pixel in each image, of the range from black to white; none where it is without bound.
+fn errors_of(form: Form, x: &[f32], back: &[f32]) -> Vec<Option<f64>> {
+    let pairs = form.pictures(x).into_iter().zip(form.pictures(back));
+    pairs.map(|(x, back)| bounded(largest_difference(x.data(), back.data()))).collect()
+}
+
+/// An error, unless it has grown out of the numbers.
+fn bounded(error: f32) -> Option<f64> {
+    error.is_finite().then(|| f64::from(error))
+}
+
+/// The largest of errors; none where one is without bound.
+fn largest(errors: Vec<Option<f64>>) -> Option<f64> {
+    errors.into_iter().try_fold(0.0, |largest: f64, error| Some(largest.max(error?)))
 }
 
 async fn measure(trained: &mut Trained) -> Step<Measured> {
+    let form = Form::of(&trained.config, &trained.folder)?;
     let source = Source::open(&trained.config, None, Split::Test)?;
     let x = source.at(&(0..IMAGES as u32).collect::<Vec<_>>()).x.into_data();
     let evaluator = Evaluator::new(&mut trained.network, IMAGES, None).await?;
@@ -184,12 +225,35 @@ async fn measure(trained: &mut Trained) -> Step<Measured> {
             let begun = Instant::now();
             let back = inverter.invert(&z).await?;
             curve.seconds.push(begun.elapsed().as_secs_f64());
-            curve.errors.push(errors_of(&x, &back.x, IMAGES).into_iter().fold(0.0, f64::max).min(f64::MAX));
+            curve.errors.push(largest(errors_of(form, &x, &back.x)));
             last = back.x;
         }
         curves.push(curve);
     }
+    let of_input = bounded(largest_difference(&x, &last));
     let shown = x.len() / IMAGES * SHOWN;
+    // Files of measurements hold numbers only.
+    let reconstructions = last[..shown].iter().map(|&x| if x.is_finite() { x } else { f32::MAX }).collect();
     let [anderson, picard] = curves.try_into().unwrap_or_else(|_| unreachable!("two solvers"));
-    Ok(Measured { picard, anderson, originals: x[..shown].to_vec(), reconstructions: last[..shown].to_vec() })
+    Ok(Measured { picard, anderson, of_input, originals: x[..shown].to_vec(), reconstructions })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_those_of_pixels() {
+        let mut config = Config::preset("cifar10-small").unwrap();
+        config.data.normalize = true;
+        let form = Form::of(&config, std::path::Path::new("model")).unwrap();
+        let x = vec![0.25; 2 * 3 * 32 * 32];
+        let mut back = x.clone();
+        // CIFAR-10's second channel has a deviation of 0.1994.
+        back[32 * 32] += 0.01;
+        let errors = errors_of(form, &x, &back);
+        assert!((errors[0].unwrap() - 0.001_994).abs() < 1e-6 && errors[1] == Some(0.0), "{errors:?}");
+        back[0] = f32::NAN;
+        assert_eq!(largest(errors_of(form, &x, &back)), None);
+    }
 }

@@ -17,6 +17,7 @@ use crate::gpu::Gpu;
 use crate::network::Network;
 use crate::report::{Metrics, Report, Section, write_file};
 use crate::run::{self, Options};
+use crate::train::Trainer;
 
 /// Why an experiment ended early.
 #[derive(Debug)]
@@ -49,6 +50,12 @@ pub struct Trained {
 }
 
 impl Trained {
+    /// Number of its trained parameters.
+    pub fn parameters(&self) -> usize {
+        let trained = self.network.model().params().iter().filter(|param| param.is_parameter());
+        trained.map(|param| param.shape.len()).sum()
+    }
+
     /// The last value of `key` on the test split.
     pub fn test(&self, key: &str) -> f64 {
         self.metrics.evaluation("test", key).last().map_or(f64::NAN, |&(_, value)| value)
@@ -197,6 +204,35 @@ impl Lab {
         Ok(kept.value)
     }
 
+    /// Where a training that the experiment does by itself is kept while it is interrupted.
+    fn paused(&self, name: &str) -> PathBuf {
+        self.out.join(format!("{name}.paused.safetensors"))
+    }
+
+    /// The state in which [`may_stop`](Self::may_stop) left the training `name` of this configuration, if it did.
+    pub fn left(&self, name: &str, config: &Config) -> Option<Checkpoint> {
+        Checkpoint::load(&self.paused(name)).ok().filter(|checkpoint| checkpoint.config == *config)
+    }
+
+    /// To be called between the steps of a training that the experiment does by itself: where a signal asked to stop, saves
+    /// the training for [`left`](Self::left).
+    ///
+    /// # Errors
+    /// [`Halt`].
+    pub async fn may_stop(&self, name: &str, trainer: &mut Trainer) -> Step<()> {
+        let Some(signal) = signal::stop_requested() else { return Ok(()) };
+        while trainer.report(true).await?.is_some() {}
+        trainer.checkpoint().await?.save(&self.paused(name))?;
+        self.keep_time()?;
+        Err(Halt::Interrupted(Outcome::Interrupted(signal)))
+    }
+
+    /// Removes what [`may_stop`](Self::may_stop) saved of a training that has come to its end.
+    pub fn forget(&self, name: &str) {
+        // A file that stays does no harm: whoever finds it measures again from there.
+        let _ = fs::remove_file(self.paused(name));
+    }
+
     fn seconds(&self) -> f64 {
         self.before + self.begun.elapsed().as_secs_f64()
     }
@@ -271,8 +307,11 @@ impl Lab {
             "iresnet {} on {}, {}; seeds {:?}; {:.0} seconds in all.",
             results.version, results.adapter, results.machine, results.seeds, results.seconds
         );
-        let configurations: Vec<String> =
-            trainings.iter().map(|training| format!("# {}\n{}", training.name, training.config.to_toml())).collect();
+        let configuration = |training: &super::Training| {
+            let note = if training.own_samples { ", on samples that the experiment makes" } else { "" };
+            format!("# {}{note}\n{}", training.name, training.config.to_toml())
+        };
+        let configurations: Vec<String> = trainings.iter().map(configuration).collect();
         report.section(Section::new("How it was made").prose(&made)).configuration(configurations.join("\n"))
     }
 }

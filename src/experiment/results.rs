@@ -61,8 +61,10 @@ pub fn markdown(found: &[(String, Results)]) -> String {
     let mut text = String::from(
         "# Results\n\nWritten by `iresnet experiment results`; do not edit. Each part comes from one command, `iresnet \
          experiment NAME --scale SCALE`.\n\n**Scale `quick` means small networks and few steps on the machine named below: \
-         orderings may be compared with the paper's, numbers not.** The paper is Behrmann et al., *Invertible Residual \
-         Networks*, ICML 2019.\n\n| experiment | paper | scale | held | minutes | paper scale, hours at 10 TFLOP/s |\n| --- | \
+         orderings may be compared with the paper's, numbers not.** Where an expectation did not hold it says **no**, with what \
+         was seen. The paper is Behrmann et al., *Invertible Residual Networks*, ICML 2019.\n\nThe last column is what the \
+         trainings of the paper's size take at 10 TFLOP/s, sustained: their operations (two a multiply-add) are counted, not \
+         measured; at R TFLOP/s it is 10 / R times as long.\n\n| experiment | paper | scale | held | minutes | paper scale, hours at 10 TFLOP/s |\n| --- | \
          --- | --- | --- | --- | --- |\n",
     );
     for (_, results) in found {
@@ -95,6 +97,13 @@ fn part(results: &Results) -> String {
         "Scale {}, {:.0} s in all; iresnet {} on {}; {}; seeds {:?}.\n\n",
         results.scale, results.seconds, results.version, results.adapter, results.machine, results.seeds
     );
+    if results.paper_operations > 0.0 {
+        text += &format!(
+            "At the scale of the paper its trainings take {:.1e} operations, {:.1} hours at 10 TFLOP/s.\n\n",
+            results.paper_operations,
+            results.paper_operations / YARDSTICK / 3600.0
+        );
+    }
     text += "| expected | holds | seen |\n| --- | --- | --- |\n";
     for claim in &results.claims {
         let holds = if claim.holds { "yes" } else { "**no**" };

@@ -24,14 +24,14 @@ pub fn forward(g: &mut Graph, x: NodeId, log_scale: NodeId, shift: NodeId) -> No
     g.add(scaled, shift)
 }
 
-/// (y - shift) · exp(-log_scale), the inverse of [`forward`].
+/// (y - shift) / exp(log_scale), the inverse of [`forward`]. A device's exponential may be wrong by several units in the
+/// last place; as [`forward`] has multiplied by the same number, that cancels, where exp(-log_scale) would add its own.
 pub fn inverse(g: &mut Graph, y: NodeId, log_scale: NodeId, shift: NodeId) -> NodeId {
-    let negative = g.neg(log_scale);
-    let scale = g.exp(negative);
+    let scale = g.exp(log_scale);
     let scale = per_channel(g, scale, y);
     let shift = per_channel(g, shift, y);
     let centred = g.sub(y, shift);
-    g.mul(centred, scale)
+    g.div(centred, scale)
 }
 
 /// Log-determinant of [`forward`] for one sample of x `[n, c, …]`: Σ log_scale times the number of pixels. A scalar.

@@ -115,7 +115,7 @@ fn footnote(plans: &[Column]) -> String {
     let rounds = reversible::USUAL_ROUNDS;
     format!(
         "\nActivations: all between a batch and its gradients, at the peak. Scratch: of the update, and of evaluation or \
-         initialisation.\nSeconds: {:.0} % by kernels measured on this adapter, the rest by assumed rates. Inversions are \
+         initialisation.\nOperations: of floating-point numbers (FLOP) in a whole step, two a multiply-add.\nSeconds: {:.0} % by kernels measured on this adapter, the rest by assumed rates. Inversions are \
          taken to need {rounds} rounds.",
         100.0 * measured / f64::max(seconds, f64::MIN_POSITIVE)
     )

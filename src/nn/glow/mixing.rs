@@ -10,7 +10,8 @@
 //! of size 2b are X - X·M·X, where M is what T has in these blocks outside of those. After log₂ c such steps of two
 //! products X is T⁻¹. Each number is computed by the same operations as in substitution, so that the error is that of
 //! solving with a triangle; a sum of powers of the nilpotent part takes as many products, but its terms cancel and lose
-//! digits where L or U have large off-diagonal numbers.
+//! digits where L or U have large off-diagonal numbers. What the product P·L·(U + diag s) was rounded by on the way forwards
+//! is taken back by one step of refinement.
 
 use crate::config::Permutation;
 use crate::graph::{Graph, NodeId};
@@ -84,13 +85,22 @@ pub fn unmix(g: &mut Graph, y: NodeId, permutation: Permutation, operands: &[Nod
     let back = g.permute(p, &[1, 0]);
     let of_lower = identity(g, lu);
     let of_lower = invert_triangle(g, lower, of_lower);
-    // 1 / s, straight from its logarithm.
-    let of_upper = diagonal(g, sign, lu, -1.0);
+    let of_upper = inverse_diagonal(g, sign, lu);
     let of_upper = invert_triangle(g, upper, of_upper);
     // One after the other: the product of all three would be rounded once more, by the condition of W.
-    let x = mix(g, y, back);
-    let x = mix(g, x, of_lower);
-    mix(g, x, of_upper)
+    let solve = |g: &mut Graph, y: NodeId| {
+        let x = mix(g, y, back);
+        let x = mix(g, x, of_lower);
+        mix(g, x, of_upper)
+    };
+    let x = solve(g, y);
+    // What went forwards was W as it was rounded, which is not quite the product of its factors. One step of refinement
+    // with that W leaves the rounding of single products.
+    let w = matrix(g, permutation, channels, operands);
+    let again = mix(g, x, w);
+    let residual = g.sub(y, again);
+    let change = solve(g, residual);
+    g.add(x, change)
 }
 
 /// The inverse of the triangle `t`; `start` is diagonal and inverts its diagonal.
@@ -128,20 +138,25 @@ fn triangles(g: &mut Graph, sign: NodeId, lu: NodeId) -> [NodeId; 2] {
     let identity = identity(g, lu);
     let lower = g.add(lower, identity);
     let upper = g.mul(above, lu);
-    let s = diagonal(g, sign, lu, 1.0);
+    let [signs, sizes] = diagonal(g, sign, lu);
+    let s = g.mul(signs, sizes);
     [lower, g.add(upper, s)]
 }
 
-/// diag(sᵖ) with the power p = ±1.
-fn diagonal(g: &mut Graph, sign: NodeId, lu: NodeId, power: f64) -> NodeId {
+/// diag(1 / s), from the same exponentials as s itself, so that what they are off by cancels.
+fn inverse_diagonal(g: &mut Graph, sign: NodeId, lu: NodeId) -> NodeId {
+    let [signs, sizes] = diagonal(g, sign, lu);
+    g.div(signs, sizes)
+}
+
+/// diag(sign s) and a matrix with |s| on its diagonal, with ones elsewhere.
+fn diagonal(g: &mut Graph, sign: NodeId, lu: NodeId) -> [NodeId; 2] {
     let identity = identity(g, lu);
     // Only the diagonal is a logarithm: elsewhere the exponential could be too large.
     let logs = g.mul(identity, lu);
-    let logs = g.scale(logs, power);
     let sizes = g.exp(logs);
     let signs = g.reshape(sign, [g.shape(sign).len(), 1]);
-    let signed = g.mul(identity, signs);
-    g.mul(signed, sizes)
+    [g.mul(identity, signs), sizes]
 }
 
 fn identity(g: &mut Graph, like: NodeId) -> NodeId {

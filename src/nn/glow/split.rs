@@ -43,8 +43,10 @@ pub fn forward(g: &mut Graph, x: NodeId, operands: [NodeId; 2]) -> Split {
 #[track_caller]
 pub fn inverse(g: &mut Graph, out: NodeId, rest: NodeId, operands: [NodeId; 2]) -> NodeId {
     let [mean, log_std] = prior(g, rest, operands);
-    let std = g.exp(log_std);
-    let spread = g.mul(out, std);
+    // By the number that `forward` multiplies with: what an exponential is off by cancels.
+    let negative = g.neg(log_std);
+    let precision = g.exp(negative);
+    let spread = g.div(out, precision);
     let out = g.add(spread, mean);
     g.concat(&[out, rest], 1)
 }
