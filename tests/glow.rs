@@ -367,7 +367,7 @@ fn trained_flows_have_exact_inverses_and_log_determinants() {
     };
     // How many samples are sent there and back, and of how many the Jacobian is computed.
     let cases = [
-        ("plane", &plane, points(Split::Train), points(Split::Test), 4096, 64),
+        ("plane", &plane, points(Split::Train), points(Split::Test), 1024, 64),
         ("pictures", &pictures, small_pictures(Split::Train), small_pictures(Split::Test), 256, 2),
     ];
     let gpu = common::open(&common::adapters()[0]);
