@@ -19,7 +19,8 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     paper: "Figure 5",
     shows: "Densities of eight sets of points in the plane, learned by an i-ResNet and by a Glow with about as many parameters, \
             both with exact log-determinants.",
-    found: "the i-ResNet follows modes and gaps where Glow, which changes one coordinate at a time, leaves bridges.",
+    found: "the i-ResNet follows modes and gaps where Glow, which changes one coordinate at a time, leaves bridges; it \
+            shows pictures, not likelihoods.",
     minutes: 30,
     trainings,
     run: |lab| Box::pin(run(lab)),
@@ -71,7 +72,6 @@ async fn run(lab: &Lab) -> Step<Findings> {
     let caption = "Mean log-likelihood of test points, higher is better";
     let mut sheet = Sheet::new("log-likelihoods", caption, columns);
     let mut sizes = [0, 0];
-    let mut behind = Vec::new();
     let trainings = lab.trainings()?;
     for pair in trainings.chunks_exact(2) {
         let set = pair[0].config.data.name.clone();
@@ -84,9 +84,14 @@ async fn run(lab: &Lab) -> Step<Findings> {
         sizes = [iresnet.parameters, glow.parameters];
         let differences: Vec<f64> = iresnet.each.iter().zip(&glow.each).map(|(a, b)| a - b).collect();
         let [difference, error] = mean_and_error(&differences);
-        if difference < -CHANCE * error {
-            behind.push(set.clone());
-        }
+        let name = set.trim_start_matches("toy:");
+        findings.claim(Claim::new(
+            format!(
+                "{name}: the i-ResNet is no worse than the Glow, up to {CHANCE:.0} standard errors of the difference"
+            ),
+            difference >= -CHANCE * error,
+            format!("{difference:+.3} ± {error:.3} nats"),
+        ));
         let integrals = format!("{:.3}, {:.3}", iresnet.integral, glow.integral);
         sheet.push([
             set.as_str().into(),
@@ -105,20 +110,12 @@ async fn run(lab: &Lab) -> Step<Findings> {
             SIDE,
             iresnet.map,
         );
-        let file = format!("{}.png", set.trim_start_matches("toy:"));
+        let file = format!("{name}.png");
         let caption = format!("{set}: data, and what a Glow and an i-ResNet make of it.");
-        let section = Section::new(set.trim_start_matches("toy:")).densities(&file, &panels, &caption, &caption);
+        let section = Section::new(name).densities(&file, &panels, &caption, &caption);
         findings.picture(section, &file, &caption);
     }
     findings.sheet(sheet);
-    let all = trainings.len() / 2;
-    findings.claim(Claim::new(
-        format!(
-            "the i-ResNet is no worse than the Glow on any set, up to {CHANCE:.0} standard errors of the difference"
-        ),
-        behind.is_empty(),
-        if behind.is_empty() { format!("on all {all}") } else { format!("worse on {}", behind.join(", ")) },
-    ));
     let [iresnet, glow] = sizes;
     let text = "both have about as many parameters (to 20 %)";
     let near = (iresnet as f64 / glow as f64 - 1.0).abs() < 0.2;
