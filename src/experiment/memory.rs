@@ -22,7 +22,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     shows: "Memory of the activations in a training step of the paper's CIFAR-10 classifier, by its number of blocks: stored, \
             computed again from each block's input, or recovered by inverting blocks.",
     found: "an invertible network need not store activations; the paper names it and does not measure it.",
-    minutes: 5,
+    minutes: 2,
     trainings,
     run: |lab| Box::pin(run(lab)),
 };

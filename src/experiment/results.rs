@@ -69,10 +69,7 @@ pub fn markdown(found: &[(String, Results)]) -> String {
     );
     for (_, results) in found {
         let held = results.claims.iter().filter(|claim| claim.holds).count();
-        let hours = match results.paper_operations / YARDSTICK / 3600.0 {
-            0.0 => "–".into(),
-            hours => format!("{hours:.1}"),
-        };
+        let hours = hours(results);
         let paper = Experiment::find(&results.name).map_or("", |experiment| experiment.paper);
         text += &format!(
             "| [{0}](#{0}) | {paper} | {1} | {held} of {2} | {3:.0} | {hours} |\n",
@@ -88,6 +85,15 @@ pub fn markdown(found: &[(String, Results)]) -> String {
     text
 }
 
+/// Hours of its trainings at the scale of the paper, in words; a dash where it has none.
+fn hours(results: &Results) -> String {
+    match results.paper_operations / YARDSTICK / 3600.0 {
+        0.0 => "–".into(),
+        hours if hours < 0.1 => "less than 0.1".into(),
+        hours => format!("{hours:.1}"),
+    }
+}
+
 fn part(results: &Results) -> String {
     let mut text = format!("\n## {}\n\n", results.name);
     if let Some(experiment) = Experiment::find(&results.name) {
@@ -99,9 +105,9 @@ fn part(results: &Results) -> String {
     );
     if results.paper_operations > 0.0 {
         text += &format!(
-            "At the scale of the paper its trainings take {:.1e} operations, {:.1} hours at 10 TFLOP/s.\n\n",
+            "At the scale of the paper its trainings take {:.1e} operations, {} hours at 10 TFLOP/s.\n\n",
             results.paper_operations,
-            results.paper_operations / YARDSTICK / 3600.0
+            hours(results)
         );
     }
     text += "| expected | holds | seen |\n| --- | --- | --- |\n";
