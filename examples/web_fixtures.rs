@@ -93,8 +93,9 @@ async fn expected(gpu: &Gpu, checkpoint: &Checkpoint, x: &[f32]) -> Result<Value
     let evaluator = Evaluator::new(&mut network, SAMPLES, None).await?;
     evaluator.run(x, &[0; SAMPLES], 0, 0);
     let z = evaluator.read("z").await?;
-    let mut found = json!({ "x": x, "z": z, "hash": checkpoint.hash(), "latent": network.model().latent_len(),
-        "shape": [&[SAMPLES], &checkpoint.config.model.input[..]].concat() });
+    let shape = [&[SAMPLES], &checkpoint.config.model.input[..]].concat();
+    let latent = network.model().latent_len();
+    let mut found = json!({ "x": x, "z": z, "hash": checkpoint.hash(), "latent": latent, "shape": shape });
     if kind.has_classes() {
         found["logits"] = json!(evaluator.read("logits").await?);
     }

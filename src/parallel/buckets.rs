@@ -195,14 +195,16 @@ impl<'a> Sums<'a> {
 mod tests {
     use super::*;
 
+    const SECOND: Range<usize> = 2..4;
+
     /// Two buckets, of which the first is what lies around the second.
     fn buckets() -> Buckets {
-        Buckets(vec![joined(vec![4..6, 0..1, 1..2]), joined(vec![2..4])])
+        Buckets(vec![joined(vec![4..6, 0..1, 1..2]), vec![SECOND]])
     }
 
     #[test]
     fn buckets_lie_where_they_belong() {
-        assert_eq!(buckets().0, [vec![0..2, 4..6], vec![2..4]]);
+        assert_eq!(buckets().0, [vec![0..2, 4..6], vec![SECOND]]);
         assert_eq!(buckets().lay_out(&[vec![0.0, 1.0, 4.0, 5.0], vec![2.0, 3.0]]), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
     }
 
