@@ -1,11 +1,13 @@
 //! Work on several devices at once: a thread each, and an end to waiting.
 
-use std::cell::RefCell;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use super::worker::Worker;
 use crate::error::Result;
+
+/// The patience with a device that nobody can take the place of.
+const ALONE: Duration = Duration::from_secs(1 << 32);
 
 /// Does `work` on every worker that has something to do, at the same time. One that takes longer than `limit` is taken
 /// for hung: its device is destroyed, which ends its work with an error.
@@ -14,7 +16,10 @@ pub(super) fn each<T: Send>(
     limit: Duration,
     work: impl Fn(&mut Worker) -> Result<T> + Sync,
 ) -> Vec<Result<T>> {
-    each_telling(workers, limit, |worker, _: &dyn Fn(())| work(worker), |_, ()| ())
+    if let [only] = workers {
+        return vec![work(only)];
+    }
+    each_telling(workers, limit, |worker, _: &(dyn Fn(()) + Sync)| work(worker), |_, ()| ())
 }
 
 /// The same for work that tells of parts of it as they are done: `hear` gets them on this thread, with the number of the
@@ -22,13 +27,10 @@ pub(super) fn each<T: Send>(
 pub(super) fn each_telling<T: Send, P: Send>(
     workers: &mut [Worker],
     limit: Duration,
-    work: impl Fn(&mut Worker, &dyn Fn(P)) -> Result<T> + Sync,
+    work: impl Fn(&mut Worker, &(dyn Fn(P) + Sync)) -> Result<T> + Sync,
     mut hear: impl FnMut(usize, P),
 ) -> Vec<Result<T>> {
-    if let [only] = workers {
-        let hear = RefCell::new(hear);
-        return vec![work(only, &|part| hear.borrow_mut()(0, part))];
-    }
+    let limit = if workers.len() == 1 { ALONE } else { limit };
     let gpus: Vec<_> = workers.iter().map(|worker| worker.gpu().clone()).collect();
     std::thread::scope(|scope| {
         // A part, or nothing at the end.

@@ -114,7 +114,7 @@ impl Replicas {
         let buckets = Rc::clone(&self.buckets);
         let (buckets, limit) = (&*buckets, self.patience.step);
         sums.begin((0..self.workers.len()).filter(|&number| self.workers[number].len > 0).collect());
-        let work = |worker: &mut Worker, tell: &dyn Fn(Told)| {
+        let work = |worker: &mut Worker, tell: &(dyn Fn(Told) + Sync)| {
             let judged = worker.leads && !verdict.state.is_empty();
             let state = if judged { &verdict.state } else { &assignment.mirror.state };
             worker.backward(&assignment, &verdict.activations, state, buckets, tell)

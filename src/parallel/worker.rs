@@ -1,6 +1,7 @@
 //! One device of several: its share of the batch, and how it computes it.
 
 use std::collections::HashMap;
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use super::buckets::{self, Buckets};
@@ -10,7 +11,7 @@ use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::error::Result;
 use crate::eval::Evaluator;
-use crate::gpu::{Adapter, Gpu, Tuning, block_on};
+use crate::gpu::{Adapter, Gpu, Read, Tuning, block_on};
 use crate::network::{self, STATE, Stages, Task};
 use crate::nn::model::{DENSITY_LOSS, seen, seen_gradient};
 use crate::nn::{Probes, reversible};
@@ -57,6 +58,13 @@ pub struct Overlap {
     pub total: f64,
     /// Those of them in which the device was still at work on the rest of the step.
     pub hidden: f64,
+}
+
+impl Overlap {
+    fn add(&mut self, other: Self) {
+        self.total += other.total;
+        self.hidden += other.hidden;
+    }
 }
 
 /// A bucket of gradients that is done: its number, and sums over a worker's samples.
@@ -220,7 +228,7 @@ impl Worker {
         activations: &[Vec<f32>],
         state: &[f32],
         buckets: &Buckets,
-        tell: &dyn Fn(Told),
+        tell: &(dyn Fn(Told) + Sync),
     ) -> Result<Contribution> {
         let begun = Instant::now();
         let mut contribution = Contribution::default();
@@ -242,31 +250,22 @@ impl Worker {
                 let row = all.len() / self.config.data.batch;
                 self.task().write(&seen_gradient(scale), &all[first * row..(first + n) * row]);
             }
-            // The device is given all of its work before the host waits for the first part.
-            let mut reads = Vec::with_capacity(buckets.0.len());
-            for (number, bucket) in buckets.0.iter().enumerate() {
-                self.task().run_stage(1 + number);
-                reads.push(self.learner.network().memory().start_read_ranges(GRADS, bucket));
-            }
+            let is_last = piece + 1 == self.pieces();
+            // Beside this thread, as some drivers compute while one submits.
+            let added = std::thread::scope(|scope| {
+                let (give, reads) = channel();
+                let adding = scope.spawn(|| add_up(reads, &mut sums, is_last, tell));
+                for (number, bucket) in buckets.0.iter().enumerate() {
+                    self.task().run_stage(1 + number);
+                    // Nobody takes it any more where one before could not be read.
+                    let _ = give.send(self.learner.network().memory().start_read_ranges(GRADS, bucket));
+                }
+                drop(give);
+                adding.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            });
+            contribution.overlap.add(added?);
             let scalars = SUMMED.into_iter().chain(LARGEST).filter(|name| self.task().has(name));
             let scalars: Vec<_> = scalars.map(|name| (name, self.task().start_read(name))).collect();
-            let is_last = piece + 1 == self.pieces();
-            let mut spent = 0.0;
-            for (number, read) in reads.into_iter().enumerate() {
-                let waiting = Instant::now();
-                let arrived = block_on(read.arrive())?;
-                // Who has to wait now was not late before.
-                if waiting.elapsed() > ANSWER {
-                    contribution.overlap.hidden += spent;
-                }
-                let adding = Instant::now();
-                buckets::add(&mut sums[number], &arrived.take()?);
-                if is_last {
-                    tell((number, std::mem::take(&mut sums[number])));
-                }
-                spent = adding.elapsed().as_secs_f64();
-                contribution.overlap.total += spent;
-            }
             for (name, read) in scalars {
                 let value = block_on(read)?[0];
                 if LARGEST.contains(&name) {
@@ -343,6 +342,33 @@ impl Worker {
     }
 }
 
+/// Adds what `reads` give, a bucket each in their order, to `sums`, and tells of the sums with the last piece.
+fn add_up(
+    reads: impl IntoIterator<Item = Read>,
+    sums: &mut [Vec<f64>],
+    is_last: bool,
+    tell: &(dyn Fn(Told) + Sync),
+) -> Result<Overlap> {
+    let mut overlap = Overlap::default();
+    let (mut spent, mut waiting) = (0.0, Instant::now());
+    for ((number, sum), read) in sums.iter_mut().enumerate().zip(reads) {
+        let arrived = block_on(read.arrive())?;
+        // Who has to wait now was not late before.
+        if waiting.elapsed() > ANSWER {
+            overlap.hidden += spent;
+        }
+        let adding = Instant::now();
+        buckets::add(sum, &arrived.take()?);
+        if is_last {
+            tell((number, std::mem::take(sum)));
+        }
+        spent = adding.elapsed().as_secs_f64();
+        overlap.total += spent;
+        waiting = Instant::now();
+    }
+    Ok(overlap)
+}
+
 /// What the head says of a batch.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Verdict {
@@ -359,8 +385,7 @@ pub(super) struct Verdict {
 impl Contribution {
     /// Adds what another worker contributes.
     pub(super) fn merge(&mut self, other: &Self) {
-        self.overlap.total += other.overlap.total;
-        self.overlap.hidden += other.overlap.hidden;
+        self.overlap.add(other.overlap);
         for (name, value) in &other.sums {
             *self.sums.entry(name).or_default() += value;
         }
