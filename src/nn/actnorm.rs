@@ -24,9 +24,20 @@ pub fn forward(g: &mut Graph, x: NodeId, log_scale: NodeId, shift: NodeId) -> No
     g.add(scaled, shift)
 }
 
-/// (y - shift) / exp(log_scale), the inverse of [`forward`]. A device's exponential may be wrong by several units in the
-/// last place; as [`forward`] has multiplied by the same number, that cancels, where exp(-log_scale) would add its own.
+/// (y - shift) · exp(-log_scale), the inverse of [`forward`].
 pub fn inverse(g: &mut Graph, y: NodeId, log_scale: NodeId, shift: NodeId) -> NodeId {
+    let negative = g.neg(log_scale);
+    let scale = g.exp(negative);
+    let scale = per_channel(g, scale, y);
+    let shift = per_channel(g, shift, y);
+    let centred = g.sub(y, shift);
+    g.mul(centred, scale)
+}
+
+/// The same as (y - shift) / exp(log_scale), for the way back from what this very device computed. Its exponential may be
+/// wrong by several units in the last place; as [`forward`] has multiplied by the same number, that cancels, where
+/// exp(-log_scale) would add its own.
+pub fn undo(g: &mut Graph, y: NodeId, log_scale: NodeId, shift: NodeId) -> NodeId {
     let scale = g.exp(log_scale);
     let scale = per_channel(g, scale, y);
     let shift = per_channel(g, shift, y);

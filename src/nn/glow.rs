@@ -169,7 +169,7 @@ impl FlowStep {
         let mut value = coupling::inverse(&mut g, y, self.coupling, &self.network, &inputs.network);
         value = mixing::unmix(&mut g, value, self.permutation, &inputs.mixing);
         if let Some([log_scale, shift]) = inputs.actnorm {
-            value = actnorm::inverse(&mut g, value, log_scale, shift);
+            value = actnorm::undo(&mut g, value, log_scale, shift);
         }
         g.output("x", value);
         Function::new(format!("inverse of flow step {} {}", self.input, self.label()), g)

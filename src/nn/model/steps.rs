@@ -111,13 +111,13 @@ impl WayBack {
         None
     }
 
-    /// Inverts ActNorm: (x − shift) / exp(log_scale), channel by channel.
+    /// Inverts ActNorm: (x − shift) · exp(−log_scale), channel by channel.
     pub(crate) fn undo_actnorm(&mut self, log_scale: &[f32], shift: &[f32]) {
         let pixels: usize = self.shape[1..].iter().product();
         let channels = self.shape[0];
         for (index, channel) in self.x.chunks_mut(pixels.max(1)).enumerate() {
-            let (scale, shift) = (log_scale[index % channels].exp(), shift[index % channels]);
-            channel.iter_mut().for_each(|x| *x = (*x - shift) / scale);
+            let (scale, shift) = ((-log_scale[index % channels]).exp(), shift[index % channels]);
+            channel.iter_mut().for_each(|x| *x = (*x - shift) * scale);
         }
     }
 
