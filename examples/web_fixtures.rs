@@ -8,7 +8,8 @@ use std::path::Path;
 
 use iresnet::checkpoint::Checkpoint;
 use iresnet::config::{Config, Estimator, Kind};
-use iresnet::data::{Source, Split};
+use iresnet::data::Split;
+use iresnet::data::source::Source;
 use iresnet::eval::{Evaluator, Inverter};
 use iresnet::gpu::{Gpu, Tuning, block_on};
 use iresnet::network::Network;
