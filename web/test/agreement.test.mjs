@@ -2,16 +2,14 @@
 // with pictures.
 
 import assert from "node:assert/strict";
-import { before, test } from "node:test";
+import { test } from "node:test";
 import { browser, expected, openBoth, pageWith, relativeError, requireAdapter, server } from "./harness.mjs";
 
 /** Both round to f32, in their own order and with their own exp and log. */
 const TOLERANCE = 1e-4;
 
-openBoth();
-
 let page;
-before(async () => {
+openBoth(async () => {
   page = await pageWith(browser, server.url);
   console.log("adapter:", await requireAdapter(page));
 });

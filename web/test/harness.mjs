@@ -32,11 +32,12 @@ export async function launch({ webgpu = true } = {}) {
 export let server;
 export let browser;
 
-/** Has a server and a browser opened before the tests of a file, and closed after them. */
-export function openBoth() {
+/** Has a server and a browser opened before the tests of a file, then `ready` called, and both closed after the tests. */
+export function openBoth(ready = async () => {}) {
   before(async () => {
     server = await serve();
     browser = await launch();
+    await ready();
   });
   after(async () => {
     await browser?.close();
