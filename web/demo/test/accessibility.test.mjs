@@ -45,6 +45,8 @@ for (const colorScheme of ['light', 'dark']) {
 
 test('tabs are moved through by arrow keys', async () => {
   const { page, close } = await browser.open();
+  // Tabs come into view, and to life, once the device is open.
+  await page.locator('#tab-reconstruct').waitFor();
   await page.locator('#tab-reconstruct').focus();
   for (const [key, panel] of [['ArrowRight', 'sample'], ['End', 'train'], ['ArrowRight', 'reconstruct'], ['ArrowLeft', 'train']]) {
     await page.keyboard.press(key);
