@@ -12,14 +12,10 @@ use iresnet::config::Config;
 use iresnet::data::Split;
 use iresnet::data::source::Source;
 use iresnet::error::Result;
+use iresnet::experiment::median;
 use iresnet::gpu::{Gpu, Tuning, block_on, choose};
 use iresnet::parallel::{Patience, Replicas};
 use iresnet::train::Trainer;
-
-fn median(times: &mut [f64]) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
-}
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -65,7 +61,7 @@ fn main() -> Result<()> {
         }
     }
     println!("{}, batch {}, {steps} steps, {}", gpu.info(), config.data.batch, config.data.name);
-    let medians: Vec<f64> = times.iter_mut().map(|times| median(times)).collect();
+    let medians: Vec<f64> = times.iter().map(|times| median(times)).collect();
     let ways =
         ["one device, whole batch", "one device, through the host", "two logical devices", "one device, two pieces"];
     for (way, seconds) in ways.into_iter().zip(&medians) {
@@ -85,7 +81,7 @@ fn main() -> Result<()> {
         println!(
             "{:>4} buckets of gradients: {:8.1} ms a step; the host works on them {:.2} ms a step, {:.0} % of it hidden",
             one.buckets(),
-            1e3 * median(&mut times),
+            1e3 * median(&times),
             1e3 * total / steps as f64,
             100.0 * hidden / total
         );
