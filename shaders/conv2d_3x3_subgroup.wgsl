@@ -4,12 +4,13 @@
 // A lane is a channel of the result. It keeps 64 pixels of it, sixteen rows of four, in registers: as one unit of
 // sixteen rows, two of eight or four of four, whatever suits the height of the image. Per source channel a lane reads
 // its nine weights, which differ between lanes, while the pixels are the same for all lanes: each lane loads an eighth
-// of them and hands it on with a broadcast. So there are 24 loads for 576 multiply-adds, and no barrier.
+// of them and hands it on with a broadcast. So there are 14 loads and those of the weights for 576 multiply-adds, and no
+// barrier.
 //
-// `emit_row` is in lib/emit_four.wgsl or lib/emit_ones.wgsl.
+// `emit_row` is in lib/emit_four.wgsl or lib/emit_ones.wgsl, `nine_weights` in lib/weights_by_four.wgsl or
+// lib/weights_by_one.wgsl.
 
 @group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read> w: array<f32>;
 
 const LANES = 8u;
 const UNITS = 16u / UNIT_HEIGHT; // in a workgroup
@@ -142,9 +143,7 @@ fn main(
             ((slab * FROM_CHANNELS + i) * TO_CHANNELS + filter_channel) * 9u,
             INPUT_GRAD != 0u,
         );
-        var m = mat3x3(
-            w[w0], w[w0 + 1u], w[w0 + 2u], w[w0 + 3u], w[w0 + 4u], w[w0 + 5u], w[w0 + 6u], w[w0 + 7u], w[w0 + 8u],
-        );
+        var m = nine_weights(w0);
         if (INPUT_GRAD != 0u) {
             m = mat3x3(m[2].zyx, m[1].zyx, m[0].zyx);
         }

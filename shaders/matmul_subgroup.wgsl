@@ -237,14 +237,24 @@ fn main(
             }
         }
     } else {
-        for (var k = 0u; k < COLUMN_TILE; k++) {
-            let column = column_tile + k / 4u * 4u;
-            let row = row_of(row_tile, lane, k % 4u);
-            if (row < ROWS && column < ALL_COLUMNS) {
-                let at = split * C_SPLIT + outer * C_OUTER + column / SPAN * C_IMAGE + row * COLUMNS + column % SPAN;
-                let four = transpose(sums[k / 4u])[k % 4u];
-                emit_row(at, min(4u, COLUMNS - column % SPAN), four);
+        // A block is read from the array once for its four rows: each access with a computed index is a gather.
+        for (var k = 0u; k < COLUMN_TILE / 4u; k++) {
+            let column = column_tile + k * 4u;
+            if (column < ALL_COLUMNS) {
+                let at = split * C_SPLIT + outer * C_OUTER + column / SPAN * C_IMAGE + column % SPAN;
+                let rows = transpose(sums[k]);
+                store(at, column, row_of(row_tile, lane, 0u), rows[0]);
+                store(at, column, row_of(row_tile, lane, 1u), rows[1]);
+                store(at, column, row_of(row_tile, lane, 2u), rows[2]);
+                store(at, column, row_of(row_tile, lane, 3u), rows[3]);
             }
         }
+    }
+}
+
+// Stores four neighbours of a row, of whose image `at` is the place of `column` in its first row.
+fn store(at: u32, column: u32, row: u32, four: vec4<f32>) {
+    if (row < ROWS) {
+        emit_row(at + row * COLUMNS, min(4u, COLUMNS - column % SPAN), four);
     }
 }

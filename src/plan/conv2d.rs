@@ -171,7 +171,12 @@ fn subgroup_3x3(g: &Geometry, role: Role) -> Launch {
     let unit = unit_height(to_height);
     let units = g.batch * to_height.div_ceil(unit) * to_width.div_ceil(4);
     constants.push(("UNIT_HEIGHT", unit));
-    let files = vec![GRID, emit_row(at_a_time), wgsl!("../../shaders/conv2d_3x3_subgroup.wgsl")];
+    let weights = if (g.groups * g.out_channels * g.in_channels * 9).is_multiple_of(4) {
+        wgsl!("../../shaders/lib/weights_by_four.wgsl")
+    } else {
+        wgsl!("../../shaders/lib/weights_by_one.wgsl")
+    };
+    let files = vec![GRID, emit_row(at_a_time), weights, wgsl!("../../shaders/conv2d_3x3_subgroup.wgsl")];
     let groups = units.div_ceil(16 / unit) * to.div_ceil(8) * g.groups;
     Launch { at_a_time, ..subgroup_launch("subgroup".into(), files, constants, groups) }
 }

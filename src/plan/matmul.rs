@@ -23,9 +23,15 @@ pub fn variants(g: &Geometry) -> Vec<Launch> {
         c: [g.m * g.n, 0],
     };
     let mut all = product.variants(wgsl!("../../shaders/lib/operands_ab.wgsl"));
+    if g.m.min(g.n).min(g.k) < THIN {
+        all.push(each(g));
+    }
     all.extend([tiled(g, 64), tiled(g, 32)]);
     all
 }
+
+/// Where an extent is below this, an element to an invocation is faster than tiles that are nearly empty.
+const THIN: usize = 8;
 
 /// A matrix product whose columns or inner axis run over several images.
 pub(super) struct Product {
@@ -114,16 +120,35 @@ impl Product {
     }
 }
 
+/// The kernel that takes any extents, with an element to an invocation.
+fn each(g: &Geometry) -> Launch {
+    let workgroup_size = 16;
+    Launch {
+        name: "each".into(),
+        files: vec![GRID, wgsl!("../../shaders/matmul.wgsl"), wgsl!("../../shaders/lib/each.wgsl")],
+        constants: to_u32(constants(g)),
+        at_a_time: 1,
+        groups: (g.batch * g.m * g.n).div_ceil(workgroup_size) as u32,
+        workgroup_size: workgroup_size as u32,
+        workgroup_bytes: 0,
+        subgroup: 0,
+    }
+}
+
 /// The kernel that takes any extents, with a tile of 32 or 64 rows and columns.
 fn tiled(g: &Geometry, tile: usize) -> Launch {
-    let constants = vec![
+    let groups = g.m.div_ceil(tile) * g.n.div_ceil(tile) * g.batch;
+    tiled_launch(wgsl!("../../shaders/matmul.wgsl"), constants(g), tile, groups)
+}
+
+/// The constants of `matmul.wgsl`.
+fn constants(g: &Geometry) -> Vec<(&'static str, usize)> {
+    vec![
         ("BATCH", g.batch),
         ("M", g.m),
         ("N", g.n),
         ("K", g.k),
         ("TRANSPOSE_A", g.transpose_a.into()),
         ("TRANSPOSE_B", g.transpose_b.into()),
-    ];
-    let groups = g.m.div_ceil(tile) * g.n.div_ceil(tile) * g.batch;
-    tiled_launch(wgsl!("../../shaders/matmul.wgsl"), constants, tile, groups)
+    ]
 }
