@@ -158,7 +158,7 @@ fn gradients_of_the_exact_loss_match_differences() {
     let gradients = run(&graph, &values);
     for name in [
         "stack.0.bottleneck_block.0.bias",
-        "stack.1.bottleneck_block.3.bias",
+        "stack.1.bottleneck_block.2.bias",
         "stack.2.actnorm._log_scale",
         "prior_logstd",
     ] {

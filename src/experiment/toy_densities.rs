@@ -35,7 +35,7 @@ const CHANCE: f64 = 2.0;
 
 fn trainings(scale: Scale) -> Result<Vec<Training>> {
     let presets = match scale {
-        Scale::Quick => ["toy-8gaussians", "toy-8gaussians-glow"],
+        Scale::Quick => ["toy-checkerboard", "toy-checkerboard-glow"],
         Scale::Paper => ["toy-100", "toy-100-glow"],
     };
     let mut trainings = Vec::new();

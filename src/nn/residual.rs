@@ -1,8 +1,8 @@
 //! The residual block: y = a + F(a) with a = ActNorm(x) and Lip(F) < 1.
 //!
 //! F is a short chain of linear layers with activations between them, given as [`Branch`]: for images convolutions
-//! 3×3, 1×1, 3×3, for vectors an MLP. An activation leads the chain except in the very first block of a network. Every
-//! layer is normalised to norm at most c, so Lip(F) ≤ cᵏ for k layers.
+//! 3×3, 1×1, 3×3, for vectors an MLP. With images an activation leads the chain, except in the very first block of a
+//! network. Every layer is normalised to norm at most c, so Lip(F) ≤ cᵏ for k layers.
 //!
 //! Weights come in normalised (see [`spectral`](super::spectral)), so one block function serves training, evaluation
 //! and inversion.

@@ -150,8 +150,8 @@ fn lay_out_toy(model: &ModelConfig) -> Layout {
                 layout.push_flow(model, prefix, step);
                 continue;
             }
-            let leading = !layout.blocks.is_empty();
-            let branch = Branch::mlp(model.input[0], &hidden, model.activation, leading);
+            // The paper's 2-64-64-64-2. An activation in front would flatten most of what the branch sees of a plane.
+            let branch = Branch::mlp(model.input[0], &hidden, model.activation, false);
             layout.parts.push(Part::Block(layout.blocks.len()));
             layout.blocks.push(Block { prefix, branch, norm_size: [1, 1] });
         }
