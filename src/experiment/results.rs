@@ -35,29 +35,34 @@ pub fn collect(folder: &Path) -> Result<Vec<(String, Results)>> {
     Ok(found)
 }
 
-/// Writes the document to `output`, and its pictures into the folder `images/results` beside it.
+/// Writes the document to `output`, and what it is made from (`results.json` and figures of each experiment) into a folder
+/// beside it that has its name and ends in `-data`. From that folder it can be written anew.
 ///
 /// # Errors
 /// Of [`collect`]; [`Error::Io`] if something cannot be written.
 pub fn write(folder: &Path, output: &Path) -> Result<()> {
     let found = collect(folder)?;
-    let images = output.with_file_name("images").join("results");
-    fs::create_dir_all(&images).map_err(|source| Error::Io { path: images.clone(), source })?;
+    let data = format!("{}-data", output.file_stem().unwrap_or_default().to_string_lossy());
+    let beside = output.with_file_name(&data);
+    let io = |path: &Path| {
+        let path = path.to_path_buf();
+        move |source| Error::Io { path, source }
+    };
     for (name, results) in &found {
-        for figure in &results.figures {
-            let (from, to) = (folder.join(name).join(&figure.file), images.join(picture(results, &figure.file)));
-            fs::copy(&from, &to).map_err(|source| Error::Io { path: from, source })?;
+        let (from, to) = (folder.join(name), beside.join(name));
+        fs::create_dir_all(&to).map_err(io(&to))?;
+        if from.canonicalize().map_err(io(&from))? == to.canonicalize().map_err(io(&to))? {
+            continue;
+        }
+        for file in results.figures.iter().map(|figure| figure.file.as_str()).chain([RESULTS]) {
+            fs::copy(from.join(file), to.join(file)).map_err(io(&from.join(file)))?;
         }
     }
-    write_file(output, markdown(&found).as_bytes())
+    write_file(output, markdown(&found, &data).as_bytes())
 }
 
-fn picture(results: &Results, file: &str) -> String {
-    format!("{}-{file}", results.name)
-}
-
-/// The document.
-pub fn markdown(found: &[(String, Results)]) -> String {
+/// The document, of experiments by the names of their folders, which are in the folder `data` beside it.
+pub fn markdown(found: &[(String, Results)], data: &str) -> String {
     let mut text = String::from(
         "# Results\n\nWritten by `iresnet experiment results`; do not edit. Each part comes from one command, `iresnet \
          experiment NAME --scale SCALE`.\n\n**Scale `quick` means small networks and few steps on the machine named below: \
@@ -79,8 +84,8 @@ pub fn markdown(found: &[(String, Results)]) -> String {
             results.seconds / 60.0
         );
     }
-    for (_, results) in found {
-        text += &part(results);
+    for (name, results) in found {
+        text += &part(results, &format!("{data}/{name}"));
     }
     text
 }
@@ -94,7 +99,7 @@ fn hours(results: &Results) -> String {
     }
 }
 
-fn part(results: &Results) -> String {
+fn part(results: &Results, data: &str) -> String {
     let mut text = format!("\n## {}\n\n", results.name);
     if let Some(experiment) = Experiment::find(&results.name) {
         text += &format!("{}\n\nThe paper ({}): {}\n\n", experiment.shows, experiment.paper, experiment.found);
@@ -116,8 +121,7 @@ fn part(results: &Results) -> String {
         text += &format!("| {} | {holds} | {} |\n", escape(&claim.text), escape(&claim.measured));
     }
     for figure in &results.figures {
-        let file = picture(results, &figure.file);
-        text += &format!("\n![{0}](images/results/{file})\n\n*{0}*\n", figure.caption);
+        text += &format!("\n![{0}]({data}/{1})\n\n*{0}*\n", figure.caption, figure.file);
     }
     for sheet in &results.sheets {
         text += &table(sheet);
