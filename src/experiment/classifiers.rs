@@ -39,7 +39,7 @@ fn rate(scale: Scale, name: OptimizerName) -> f64 {
 /// What all small networks train on.
 fn small(config: &mut Config) {
     config.data.batch = 100;
-    config.data.limit = 20_000;
+    config.data.limit = 10_000;
     config.train.epochs = 1;
     config.optimizer.schedule = Schedule::Cosine;
     config.optimizer.warmup = 0.2;

@@ -56,7 +56,7 @@ fn trainings(scale: Scale) -> Result<Vec<Training>> {
                 config.data.name = set.into();
                 config.model.input = vec![if set == "mnist" { 1 } else { 3 }, 32, 32];
                 config.model.blocks = vec![4, 4];
-                config.data.limit = if set == "mnist" { 30_000 } else { 20_000 };
+                config.data.limit = if set == "mnist" { 15_000 } else { 10_000 };
                 config.train.epochs = 1;
             }
             trainings.push(Training::new(format!("{set}-{model}"), config));

@@ -48,7 +48,7 @@ fn trainings(scale: Scale) -> Result<Vec<Training>> {
         let mut config = Config::preset(if scale == Scale::Quick { "cifar10-small" } else { "cifar10" })?;
         config.set("model.coefficient", coefficient)?;
         if scale == Scale::Quick {
-            config.data.limit = 20_000;
+            config.data.limit = 10_000;
             config.train.epochs = 1;
         }
         trainings.push(Training::new(label(coefficient), config));

@@ -83,7 +83,7 @@ fn trainings(scale: Scale) -> Result<Vec<Training>> {
         }
         for (label, mut config) in configs {
             if scale == Scale::Quick {
-                config.data.limit = if set == "mnist" { 20_000 } else { 25_000 };
+                config.data.limit = 10_000;
                 config.train.epochs = 1;
             }
             trainings.push(Training::new(format!("{set}-{label}"), config));
