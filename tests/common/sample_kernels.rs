@@ -55,6 +55,7 @@ fn hand_written() -> Vec<Kernel> {
         square(32, [64, 64], 16, 1, 1),
         square(32, [64, 64], 7, 1, 1),
         square(32, [64, 64], 7, 3, 1),
+        square(2, [3, 5], 9, 3, 1),
         square(2, [3, 5], 9, 5, 1),
         square(1, [1, 1], 1, 1, 1),
         Geometry { groups: 3, width: 7, kernel: [3, 2], padding: [1, 0], ..square(5, [2, 7], 11, 3, 2) },
