@@ -237,17 +237,18 @@ fn main(
             }
         }
     } else {
-        // A block is read from the array once for its four rows: each access with a computed index is a gather.
-        for (var k = 0u; k < COLUMN_TILE / 4u; k++) {
+        // A block is read from the array once for its four rows: each access with a computed index is a gather. Nothing is
+        // stored past the last column, and a loop of unknown length is not unrolled, which would double what there is to
+        // compile.
+        let fours = min(COLUMN_TILE, ALL_COLUMNS - column_tile) / 4u;
+        for (var k = 0u; k < fours; k++) {
             let column = column_tile + k * 4u;
-            if (column < ALL_COLUMNS) {
-                let at = split * C_SPLIT + outer * C_OUTER + column / SPAN * C_IMAGE + column % SPAN;
-                let rows = transpose(sums[k]);
-                store(at, column, row_of(row_tile, lane, 0u), rows[0]);
-                store(at, column, row_of(row_tile, lane, 1u), rows[1]);
-                store(at, column, row_of(row_tile, lane, 2u), rows[2]);
-                store(at, column, row_of(row_tile, lane, 3u), rows[3]);
-            }
+            let at = split * C_SPLIT + outer * C_OUTER + column / SPAN * C_IMAGE + column % SPAN;
+            let rows = transpose(sums[k]);
+            store(at, column, row_of(row_tile, lane, 0u), rows[0]);
+            store(at, column, row_of(row_tile, lane, 1u), rows[1]);
+            store(at, column, row_of(row_tile, lane, 2u), rows[2]);
+            store(at, column, row_of(row_tile, lane, 3u), rows[3]);
         }
     }
 }

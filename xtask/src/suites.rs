@@ -82,6 +82,9 @@ pub(crate) const ALL: &[Suite] = &[
 /// The variable that names the file of [`Bench::adapters`].
 const ADAPTER_LOG: &str = "IRESNET_ADAPTER_LOG";
 
+/// What Mesa's software drivers have their compiler do.
+const MESA_COMPILER: &str = "GALLIVM_PERF";
+
 impl Bench<'_> {
     /// cargo under which GPU tests meet all drivers, and which fails tests that meet none.
     fn cargo(&self) -> Command {
@@ -89,6 +92,10 @@ impl Bench<'_> {
         command.env(ADAPTER_LOG, &self.adapters);
         if let Some(files) = Drivers::find(self.machine).for_tests() {
             command.env("VK_DRIVER_FILES", files);
+        }
+        // Tests run most kernels once or twice: Mesa's software drivers would spend nearly all of the time on optimising them.
+        if self.machine.variable(MESA_COMPILER).is_none() {
+            command.env(MESA_COMPILER, "nopt");
         }
         command
     }
@@ -133,8 +140,9 @@ fn deny(bench: &Bench) -> Result<(), String> {
     let deny = || if fetched.is_file() { run::command(&fetched) } else { run::cargo() };
     if !fetched.is_file() && !installed() {
         let mut install = run::cargo();
-        // Without optimisation: it is run once.
+        // Without optimisation and without a debugger's tables: it is run once.
         install.args(["install", "--quiet", "--debug", "--locked", "cargo-deny", "--root"]).arg(&tools);
+        install.env("CARGO_PROFILE_DEV_DEBUG", "0");
         run::run(install.env("CARGO_TARGET_DIR", bench.target.join("tools")))?;
     }
     // Packages for other systems are looked at too.
