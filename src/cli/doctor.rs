@@ -216,12 +216,24 @@ fn system() -> Findings {
 }
 
 /// Operating system and processor; on Linux also the distribution and the kernel.
-pub(crate) fn describe_system() -> String {
+fn describe_system() -> String {
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    [describe_machine(), kernel.trim().to_owned()].join(" ").trim_end().to_owned()
+}
+
+/// What results of measurements name: operating system and processor, on Linux also the distribution and the processor's
+/// name.
+pub(crate) fn describe_machine() -> String {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let release = read("/etc/os-release");
-    let name = release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME=")).map(|name| name.trim_matches('"'));
-    let kernel = read("/proc/sys/kernel/osrelease");
-    let parts = [std::env::consts::OS, std::env::consts::ARCH, name.unwrap_or_default(), kernel.trim()];
+    let (release, processors) = (read("/etc/os-release"), read("/proc/cpuinfo"));
+    let distribution = release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
+    let processor = processors.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let parts = [
+        std::env::consts::OS,
+        std::env::consts::ARCH,
+        distribution.unwrap_or_default().trim_matches('"'),
+        processor.map_or("", |(_, name)| name.trim()),
+    ];
     parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
 }
 

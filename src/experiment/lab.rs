@@ -255,7 +255,7 @@ impl Lab {
             name: experiment.name.into(),
             scale: self.scale.to_string(),
             version: env!("CARGO_PKG_VERSION").into(),
-            machine: format!("{}, {processors} processors", doctor::describe_system()),
+            machine: format!("{}, {processors} processors", doctor::describe_machine()),
             adapter,
             seeds,
             seconds: self.seconds(),

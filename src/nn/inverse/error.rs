@@ -12,7 +12,7 @@
 //!   q = ‖J δ‖ / ‖δ‖; the terms left out are at most q / (1 - q) times the last change, by which δ is lengthened.
 //!   Products with J are differences of F over a step that is short beside a and long beside rounding.
 //!
-//! What comes out at the end is a sample of the error; its length times a [margin] is the bound. It is measured, not
+//! What comes out at the end is a sample of the error; its length times `margin` is the bound. It is measured, not
 //! proven: rounding is sampled, J is taken at one point and along the error itself, where a proof would have to take
 //! the largest error that all of them can make, 1 / (1 - Lip(F)) for every block, which is of no use for a deep network.
 
