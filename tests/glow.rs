@@ -15,7 +15,7 @@ mod fixture;
 mod small_model;
 
 use agreement::{assert_agree, assert_slope};
-use common::on_every_adapter;
+use common::on_every_device;
 use fixture::Tensors;
 use iresnet::config::{Architecture, Config, Coupling, Kind, Memory, Permutation, Prior, Scales};
 use iresnet::data::Split;
@@ -253,7 +253,7 @@ fn devices_agree_with_the_interpreter() {
         })
         .collect();
     assert_eq!(cases.len(), chosen.len());
-    on_every_adapter(|gpu| {
+    on_every_device(|gpu| {
         for (name, graphs, wanted, inverse, inputs) in &cases {
             let what = format!("{name} on {}", gpu.info());
             let found: Vec<Tensors> = graphs.iter().map(|graph| on(gpu, graph, inputs)).collect();
@@ -303,7 +303,7 @@ fn wide_mixings_are_inverted() {
         let found = error(values, &fixture::run);
         assert!(found < SAME, "in f64 an element is off by {found:.1e}");
     }
-    on_every_adapter(|gpu| {
+    on_every_device(|gpu| {
         for values in &cases {
             let found = error(values, &|graph, values| on(gpu, graph, values));
             println!("{}: an element is off by at most {found:.1e}", gpu.info());
@@ -390,7 +390,7 @@ fn trained_flows_have_exact_inverses_and_log_determinants() {
             .collect();
         (name, model, tensors, x, wanted)
     });
-    on_every_adapter(|gpu| {
+    on_every_device(|gpu| {
         for (name, model, tensors, x, wanted) in &cases {
             let count = x.len() / model.input_len();
             let mut network = Network::new(gpu, model.clone(), tensors, Tuning::first()).unwrap();

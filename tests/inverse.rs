@@ -8,7 +8,7 @@ mod compare;
 #[allow(dead_code, reason = "shared with the reference tests, which use more of it")]
 mod fixture;
 
-use common::on_every_adapter;
+use common::on_every_device;
 use compare::rounded;
 use fixture::Tensors;
 use iresnet::config::{Config, Estimator, Kind};
@@ -128,7 +128,7 @@ fn error_bounds_are_above_the_errors_and_not_far_above() {
         let truth = fixture::run(&model.inverse_graph(samples, TRUE), &values);
         let stops = [Stop::after(2), Stop::default(), Stop { solver: Solver::Anderson, ..Stop::default() }];
         let graphs = stops.map(|stop| (stop, model.bounded_inverse_graph(samples, stop)));
-        on_every_adapter(|gpu| {
+        on_every_device(|gpu| {
             for (stop, graph) in &graphs {
                 let found = on(gpu, graph, &values);
                 let errors = distances(found.get("x"), truth.get("x"));

@@ -9,7 +9,7 @@ mod compare;
 
 use std::path::PathBuf;
 
-use common::on_every_adapter;
+use common::{on_every_adapter, on_every_device};
 use iresnet::config::{Config, Kind};
 use iresnet::gpu::{Gpu, Tuning};
 use iresnet::graph::Graph;
@@ -107,7 +107,7 @@ fn models_have_the_same_gradients_in_chunks() {
         for bytes in BYTES {
             split("gradient", &graph, &binding(bytes));
         }
-        on_every_adapter(|gpu| {
+        on_every_device(|gpu| {
             let whole = run(gpu, &Limits::default(), &model, &graph);
             for bytes in BYTES {
                 let parts = run(gpu, &binding(bytes), &model, &graph);
@@ -136,7 +136,7 @@ fn models_have_the_same_gradients_in_chunks() {
 fn an_inversion_gives_the_same_bits_in_chunks() {
     let model = model(Kind::Density);
     let graph = model.inverse_graph(BATCH, Stop { tolerance: 1e-4, limit: 12, ..Stop::default() });
-    on_every_adapter(|gpu| {
+    on_every_device(|gpu| {
         let whole = run(gpu, &Limits::default(), &model, &graph);
         for bytes in BYTES {
             split("inverse", &graph, &binding(bytes));

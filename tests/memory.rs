@@ -15,7 +15,7 @@ mod fixture;
 mod small_model;
 
 use agreement::norm;
-use common::on_every_adapter;
+use common::on_every_device;
 use fixture::Tensors;
 use iresnet::autodiff::Recovery;
 use iresnet::config::{Config, Estimator, Gradient, Kind, Memory};
@@ -110,7 +110,7 @@ fn devices_recover_inputs_as_well() {
             (name, reversible.gradient_graph(BATCH, Probes::Keys), inputs, wanted)
         })
         .collect();
-    on_every_adapter(|gpu| {
+    on_every_device(|gpu| {
         for (name, graph, inputs, wanted) in &cases {
             let found = on(gpu, graph, inputs);
             assert_agree(&format!("{name} on {}", gpu.info()), &found, wanted, ON_A_DEVICE);
@@ -137,7 +137,7 @@ fn an_inversion_that_fails_is_told() {
     let graph = model.gradient_graph(BATCH, Probes::Keys);
     let residual = fixture::run(&graph, &inputs).get(RESIDUAL).data()[0];
     assert!(residual > TOLERANCE, "the interpreter: {residual:.1e}");
-    on_every_adapter(|gpu| {
+    on_every_device(|gpu| {
         let residual = on(gpu, &graph, &inputs).get(RESIDUAL).data()[0];
         assert!(residual > TOLERANCE, "{}: {residual:.1e}", gpu.info());
     });
@@ -286,7 +286,7 @@ fn devices_hold_what_plans_say() {
     config.model.input = vec![3, 16, 16];
     config.model.channels = vec![8, 16];
     config.data.batch = 8;
-    on_every_adapter(|gpu| {
+    on_every_device(|gpu| {
         for memory in MODES {
             let program = gradient_program(&config, memory);
             let graph = with_memory(&config, memory).gradient_graph(config.data.batch, Probes::Keys);

@@ -1,4 +1,4 @@
-//! The method on every adapter: loss and gradients as the interpreter has them, log-determinants, inverses.
+//! The method on every device: loss and gradients as the interpreter has them, log-determinants, inverses.
 
 #[path = "common/agreement.rs"]
 #[allow(dead_code, reason = "shared with the tests of architectures, which use more of it")]
@@ -15,7 +15,7 @@ mod fixture;
 mod small_model;
 
 use agreement::{assert_agree, norm};
-use common::on_every_adapter;
+use common::on_every_device;
 use fixture::Tensors;
 use iresnet::config::{Config, Estimator, Kind};
 use iresnet::nn::{Evaluation, LogDet, Model, Probes, Stop};
@@ -66,7 +66,7 @@ fn losses_and_gradients_are_those_of_the_interpreter() {
         assert!(gradients >= 10, "{gradients} gradients of {kind:?} are not zero");
         (kind, graph, inputs, wanted)
     });
-    on_every_adapter(|gpu| {
+    on_every_device(|gpu| {
         for (kind, graph, inputs, wanted) in &cases {
             assert_agree(&format!("{kind:?} on {}", gpu.info()), &on(gpu, graph, inputs), wanted, TOLERANCE);
         }
@@ -113,7 +113,7 @@ fn log_determinants_by_series_and_exactly() {
         let wanted = interpreted(&graph, &inputs);
         (name, graph, inputs, wanted)
     });
-    on_every_adapter(|gpu| {
+    on_every_device(|gpu| {
         for (name, graph, inputs, wanted) in &cases {
             assert_agree(&format!("{name} on {}", gpu.info()), &on(gpu, graph, inputs), wanted, TOLERANCE);
         }
@@ -129,7 +129,7 @@ fn inverses_give_back_what_went_in_and_say_how_well() {
         let forward = model.eval_graph(BATCH, &Evaluation::default()).unwrap();
         (kind, forward, model.inverse_graph(BATCH, stop), model.inverse_graph(BATCH, Stop { limit: 2, ..stop }), inputs)
     });
-    on_every_adapter(|gpu| {
+    on_every_device(|gpu| {
         for (kind, forward, inverse, hasty, inputs) in &cases {
             let what = format!("{kind:?} on {}", gpu.info());
             let z = on(gpu, forward, inputs).get("z").clone();

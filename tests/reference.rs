@@ -1,4 +1,4 @@
-//! The method against the numbers of the published code, in the f64 interpreter and on every adapter.
+//! The method against the numbers of the published code, in the f64 interpreter and on every device.
 
 #[path = "reference/block.rs"]
 mod block;

@@ -15,7 +15,7 @@ mod fixture;
 mod small_model;
 
 use agreement::{assert_agree, assert_slope};
-use common::on_every_adapter;
+use common::on_every_device;
 use fixture::Tensors;
 use iresnet::config::{Architecture, Config, Kind, Memory};
 use iresnet::gpu::{Tuning, block_on};
@@ -251,7 +251,7 @@ fn devices_agree_with_the_interpreter() {
             (name, graphs, wanted, inputs)
         })
         .collect();
-    on_every_adapter(|gpu| {
+    on_every_device(|gpu| {
         for (name, graphs, wanted, inputs) in &cases {
             for (graph, wanted) in graphs.iter().zip(wanted) {
                 assert_agree(&format!("{name} on {}", gpu.info()), &on(gpu, graph, inputs), wanted, ON_A_DEVICE);
@@ -263,7 +263,7 @@ fn devices_agree_with_the_interpreter() {
 /// A dozen steps on one batch.
 #[test]
 fn a_short_training_lowers_the_loss_and_moves_the_statistics() {
-    on_every_adapter(|gpu| {
+    on_every_device(|gpu| {
         let mut config = config(|config| {
             bottleneck(config);
             config.model.blocks = vec![1, 1];

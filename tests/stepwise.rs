@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::on_every_adapter;
+use common::on_every_device;
 use iresnet::config::{Config, Kind};
 use iresnet::eval::{Evaluator, Inverted, Inverter, Progress, StepwiseInverter};
 use iresnet::gpu::{Gpu, Tuning, block_on};
@@ -74,7 +74,7 @@ fn assert_equal(found: &Inverted, wanted: &Inverted) {
 
 #[test]
 fn step_by_step_is_as_in_one_go() {
-    on_every_adapter(|gpu| {
+    on_every_device(|gpu| {
         for kind in [Kind::Classifier, Kind::Density, Kind::Toy] {
             for solver in [Solver::Picard, Solver::Anderson] {
                 let stop = Stop { solver, ..Stop::default() };
@@ -98,7 +98,7 @@ fn step_by_step_is_as_in_one_go() {
 
 #[test]
 fn what_is_told_adds_up() {
-    on_every_adapter(|gpu| {
+    on_every_device(|gpu| {
         block_on(async {
             let mut network = network(gpu, &config(Kind::Classifier)).await;
             let z = numbers(SAMPLES * network.model().latent_len(), 2);
@@ -122,7 +122,7 @@ fn what_is_told_adds_up() {
 /// What is bound once follows the parameters.
 #[test]
 fn parameters_that_change_are_used() {
-    on_every_adapter(|gpu| {
+    on_every_device(|gpu| {
         block_on(async {
             let mut network = network(gpu, &config(Kind::Toy)).await;
             let z = numbers(SAMPLES * 3, 2);
@@ -146,7 +146,7 @@ fn parameters_that_change_are_used() {
 /// Weights that were normalised on the host are those of the device.
 #[test]
 fn effective_weights_give_the_same_network() {
-    on_every_adapter(|gpu| {
+    on_every_device(|gpu| {
         for kind in [Kind::Classifier, Kind::Density, Kind::Toy] {
             block_on(async {
                 let mut normalised = network(gpu, &config(kind)).await;

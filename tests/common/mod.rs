@@ -43,10 +43,22 @@ pub(crate) fn on_every_adapter(test: impl Fn(&Gpu)) {
     on_every_adapter_except(&[], test);
 }
 
+/// Runs `test` once on every device: an adapter that is another API's way to a device met before is passed over. For tests
+/// of whole models, whose hundreds of kernels software drivers compile for minutes; kernels and operators meet every
+/// adapter.
+#[allow(dead_code, reason = "each test binary compiles this file for itself and uses what it needs")]
+pub(crate) fn on_every_device(test: impl Fn(&Gpu)) {
+    on(adapters().iter().filter(|adapter| adapter.info().duplicate_of.is_none()), &[], test);
+}
+
 /// Runs `test` on every adapter, requiring it to fail where `failures` say so and to pass everywhere else.
 #[allow(dead_code, reason = "each test binary compiles this file for itself and uses what it needs")]
 pub(crate) fn on_every_adapter_except(failures: &[ExpectedFailure], test: impl Fn(&Gpu)) {
-    for adapter in adapters() {
+    on(adapters(), failures, test);
+}
+
+fn on<'a>(adapters: impl IntoIterator<Item = &'a Adapter>, failures: &[ExpectedFailure], test: impl Fn(&Gpu)) {
+    for adapter in adapters {
         let info = adapter.info();
         let expected =
             failures.iter().find(|failure| failure.backend == info.backend && info.name.contains(failure.adapter));

@@ -9,7 +9,7 @@ use iresnet::nn::{KEY_WIDTH, Model, Probes, param};
 use iresnet::tensor::Tensor;
 
 use crate::block::normal;
-use crate::common::{adapters, on_every_adapter};
+use crate::common::{adapters, on_every_device};
 use crate::compare;
 use crate::fixture::{Tensors, assert_close, load, part, relative_error, rows, run};
 
@@ -77,7 +77,7 @@ fn losses_and_gradients_are_those_of_the_interpreter() {
         let wanted = iresnet::interpret::run(&graph, compare::rounded(&inputs));
         (log_det, graph, inputs, wanted)
     });
-    on_every_adapter(|gpu| {
+    on_every_device(|gpu| {
         for (log_det, graph, inputs, wanted) in &cases {
             let found = compare::run(gpu, graph, inputs, &mut Tuning::first());
             let norm = |data: &[f64]| data.iter().map(|x| x * x).sum::<f64>().sqrt();

@@ -1,4 +1,4 @@
-//! Training of imported networks on every adapter, with the published code's batches and probes.
+//! Training of imported networks on every device, with the published code's batches and probes.
 
 use iresnet::config::{Config, Kind};
 use iresnet::gpu::{Gpu, Tuning, block_on};
@@ -9,7 +9,7 @@ use iresnet::nn::{Model, Probes};
 use iresnet::optim;
 use iresnet::shape::Shape;
 
-use crate::common::on_every_adapter;
+use crate::common::on_every_device;
 use crate::fixture::{Tensors, assert_close, load, part};
 use crate::network::{classifier, density};
 use crate::state_file::save;
@@ -137,18 +137,18 @@ fn trains_as_published(gpu: &Gpu, config: &Config, name: &str) {
 }
 
 #[test]
-fn the_classifier_trains_as_published_on_every_adapter() {
-    on_every_adapter(|gpu| trains_as_published(gpu, &classifier(), "classifier"));
+fn the_classifier_trains_as_published_on_every_device() {
+    on_every_device(|gpu| trains_as_published(gpu, &classifier(), "classifier"));
 }
 
 #[test]
-fn the_density_trains_as_published_on_every_adapter() {
-    on_every_adapter(|gpu| trains_as_published(gpu, &density(), "density"));
+fn the_density_trains_as_published_on_every_device() {
+    on_every_device(|gpu| trains_as_published(gpu, &density(), "density"));
 }
 
 /// Densities of every kind; classifiers are trained by the program itself, in the tests of interchange.
 #[test]
-fn small_densities_train_as_published_on_every_adapter() {
+fn small_densities_train_as_published_on_every_device() {
     let names =
         ["density_elu", "density_softplus", "density_sorting", "density_relu", "density_padded", "density_single"];
     let networks = names.map(|name| {
@@ -156,7 +156,7 @@ fn small_densities_train_as_published_on_every_adapter() {
         let (_, config) = load(&name);
         (Config::from_toml(config["toml"].as_str().unwrap(), &name).unwrap(), name)
     });
-    on_every_adapter(|gpu| {
+    on_every_device(|gpu| {
         for (config, name) in &networks {
             trains_as_published(gpu, config, name);
         }

@@ -1,10 +1,10 @@
-//! Where graphs are run: by the interpreter in f64, and on every adapter.
+//! Where graphs are run: by the interpreter in f64, and on every device.
 
 use iresnet::gpu::{Gpu, Tuning};
 use iresnet::graph::Graph;
 use iresnet::interpret::Array;
 
-use crate::common::on_every_adapter;
+use crate::common::on_every_device;
 use crate::compare;
 use crate::fixture::{self, Tensors};
 
@@ -19,7 +19,7 @@ pub(crate) enum Machine<'a> {
 /// Runs a test on every machine.
 pub(crate) fn on_every_machine(test: impl Fn(&Machine)) {
     test(&Machine::Interpreter);
-    on_every_adapter(|gpu| test(&Machine::Adapter(gpu)));
+    on_every_device(|gpu| test(&Machine::Adapter(gpu)));
 }
 
 impl Machine<'_> {

@@ -236,11 +236,15 @@ fn tint(bench: &Bench) -> Result<(), String> {
 /// The tests of `web/`: the package against native results, its promises, its consumers; and the demo's own.
 fn browser(bench: &Bench) -> Result<(), String> {
     let browser = setup::browser(bench.machine).ok_or("no Chromium; `cargo xtask setup` says how to get one")?;
-    web::pack(bench.machine)?;
     let fixtures = bench.target.join("web/fixtures");
     let mut example = bench.cargo();
     example.args(["run", "--locked", "--example", "web_fixtures", "--"]).arg(&fixtures).env_remove(ADAPTER_LOG);
-    run::run(&mut example)?;
+    // Linking the module keeps one core busy, and so does compiling kernels.
+    std::thread::scope(|scope| {
+        let expected = scope.spawn(|| run::run(&mut example));
+        web::pack(bench.machine)?;
+        expected.join().map_err(|_| "the example panicked".to_owned())?
+    })?;
     let node = |package: &str, tests: Vec<PathBuf>| {
         let mut command = run::command("node");
         command.current_dir(run::repository().join(package)).args(["--test", "--test-concurrency=1"]).args(tests);
