@@ -15,7 +15,7 @@ mod fixture;
 mod small_model;
 
 use agreement::{assert_agree, assert_slope};
-use common::on_every_device;
+use common::{on_every_adapter, on_every_device};
 use fixture::Tensors;
 use iresnet::config::{Architecture, Config, Coupling, Kind, Memory, Permutation, Prior, Scales};
 use iresnet::data::Split;
@@ -303,7 +303,7 @@ fn wide_mixings_are_inverted() {
         let found = error(values, &fixture::run);
         assert!(found < SAME, "in f64 an element is off by {found:.1e}");
     }
-    on_every_device(|gpu| {
+    on_every_adapter(|gpu| {
         for values in &cases {
             let found = error(values, &|graph, values| on(gpu, graph, values));
             println!("{}: an element is off by at most {found:.1e}", gpu.info());

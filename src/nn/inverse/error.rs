@@ -35,7 +35,7 @@ const ANEW: f64 = 1.0 / 65_536.0;
 /// Lengths of vectors of many numbers hardly differ from their root mean square; three times as much leaves room for
 /// what is not sampled. With few numbers one direction may carry all of the error, which then is a single normal number:
 /// it exceeds 3 deviations once in 370 samples, 5 once in 1.7 million, and its median is 0.67 of them.
-pub(crate) const fn margin(len: usize) -> f64 {
+fn margin(len: usize) -> f64 {
     if len < ENOUGH { 5.0 } else { 3.0 }
 }
 
@@ -52,7 +52,7 @@ const NOTHING: f64 = 1e-30;
 const ENOUGH: usize = 64;
 
 /// Number of error vectors of a sample with `len` numbers.
-pub(crate) const fn vectors(len: usize) -> usize {
+pub(crate) fn vectors(len: usize) -> usize {
     ENOUGH.div_ceil(len)
 }
 
