@@ -332,13 +332,13 @@ fn killed_under_shrink() {
 fn a_stopped_rank_is_named() {
     let place = Place::new();
     place.write("config.toml", endless());
-    let arguments = ["train", "config.toml", "--out", "run", "--peer-timeout", "15"];
+    let arguments = ["train", "config.toml", "--out", "run", "--peer-timeout", "25"];
     let mut job = Job::start(mpirun(&place, &["-n", "4"], &arguments), place.path("run"));
     job.reaches(5);
     job.signal(3, "-STOP");
     job.ends_but_for(3);
     let (code, said) = job.end();
-    assert!(said.contains("rank 3 (") && said.contains("keeps the others waiting for more than 15 s"), "{said}");
+    assert!(said.contains("rank 3 (") && said.contains("keeps the others waiting for more than 25 s"), "{said}");
     assert!(!said.contains("rank 1 (") || !said.contains("rank 1 keeps"), "{said}");
     assert_eq!(code, Some(8));
     let saved = Checkpoint::load(&place.path("run/checkpoint.safetensors")).unwrap().step;
@@ -482,7 +482,7 @@ fn two_machines_over_tcp() {
 
     // One on the other machine is stopped: it is named with its machine.
     place.write("config.toml", endless());
-    let train = ["train", "config.toml", "--out", "stopped", "--peer-timeout", "15"];
+    let train = ["train", "config.toml", "--out", "stopped", "--peer-timeout", "25"];
     let mut job = Job::start(machines.run(&mpirun(&place, &options, &train)), place.path("stopped"));
     job.reaches(5);
     job.signal(3, "-STOP");

@@ -111,8 +111,9 @@ impl Mpi {
     fn end<T>(&self, begun: Result<Pending<T>, Fault>) -> Result<Vec<T>> {
         let comm = self.group.borrow().comm;
         let mut pending = begun.map_err(|fault| self.lost(&fault))?;
-        let start = Instant::now();
+        let mut start = Instant::now();
         let mut asked: Option<Instant> = None;
+        let mut all_answered = false;
         let (mut looks, mut sleep) = (0, Duration::from_micros(20));
         while !pending.is_done().map_err(|fault| self.lost(&fault))? {
             looks += 1;
@@ -124,7 +125,18 @@ impl Mpi {
             sleep = (sleep + sleep / 4).min(LONGEST_SLEEP);
             // Others have lost patience, or this one has.
             if comm.was_told(HERE).map_err(|fault| self.lost(&fault))? || start.elapsed() > self.timeout {
-                return Err(self.find_who_stalls(comm));
+                let silent = self.find_who_stalls(comm);
+                if !silent.is_empty() {
+                    return Err(self.leave_out(&silent));
+                }
+                if all_answered {
+                    let why =
+                        "every process answers, but an exchange does not come to its end: is the network failing?";
+                    return Err(self.give_up(why.into()));
+                }
+                // The last of them has come meanwhile, so what all wait for can be done now.
+                all_answered = true;
+                start = Instant::now();
             }
             if (self.asked_to_end)() {
                 // A launcher that ends a job because a process is gone leaves no time to wait for it.
@@ -181,11 +193,10 @@ impl Mpi {
         }
     }
 
-    /// All who wait for an operation tell each other so; who does not has stalled. Leaves them out, though nothing can be
-    /// exchanged any more: MPI has no way around a process that is there and does not answer.
-    fn find_who_stalls(&self, comm: Comm) -> Error {
-        let (rank, names) = (self.group.borrow().rank, self.group.borrow().names.clone());
-        let others: Vec<usize> = (0..names.len()).filter(|&other| other != rank).collect();
+    /// All who wait for an operation tell each other so; the ranks that do not, in some time.
+    fn find_who_stalls(&self, comm: Comm) -> Vec<usize> {
+        let own = self.rank();
+        let others: Vec<usize> = (0..self.count()).filter(|&other| other != own).collect();
         let told: Vec<_> = others.iter().map(|&other| comm.tell(other, HERE)).collect();
         let mut heard: Vec<_> = others.iter().map(|&other| comm.hear(other, HERE)).collect();
         let grace = (self.timeout / 2).clamp(Duration::from_secs(1), Duration::from_secs(10));
@@ -198,20 +209,21 @@ impl Mpi {
             std::thread::sleep(LONGEST_SLEEP);
         }
         drop(told);
-        let silent: Vec<usize> =
-            others.iter().zip(&mut heard).filter_map(|(&other, heard)| (!is_here(heard)).then_some(other)).collect();
+        others.iter().zip(&mut heard).filter_map(|(&other, heard)| (!is_here(heard)).then_some(other)).collect()
+    }
+
+    /// Goes on without those that keep the others waiting, though nothing can be exchanged any more: MPI has no way around a
+    /// process that is there and does not answer.
+    fn leave_out(&self, silent: &[usize]) -> Error {
         let mut group = self.group.borrow_mut();
-        let why = if silent.is_empty() {
-            "an exchange did not come to its end, though every process answers: is the network failing?".to_owned()
-        } else {
-            let silent: Vec<&str> = silent.iter().map(|&rank| names[rank].as_str()).collect();
-            format!(
-                "{} {} the others waiting for more than {} s (--peer-timeout)",
-                silent.join(", "),
-                if silent.len() == 1 { "keeps" } else { "keep" },
-                self.timeout.as_secs_f64()
-            )
-        };
+        let (rank, names) = (group.rank, std::mem::take(&mut group.names));
+        let left_out: Vec<&str> = silent.iter().map(|&rank| names[rank].as_str()).collect();
+        let why = format!(
+            "{} {} the others waiting for more than {} s (--peer-timeout)",
+            left_out.join(", "),
+            if left_out.len() == 1 { "keeps" } else { "keep" },
+            self.timeout.as_secs_f64()
+        );
         group.rank = (0..rank).filter(|other| !silent.contains(other)).count();
         group.names =
             (0..names.len()).filter(|other| !silent.contains(other)).map(|other| names[other].clone()).collect();
