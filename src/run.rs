@@ -48,6 +48,8 @@ pub struct Options {
     pub config: Config,
     /// The run folder.
     pub out: PathBuf,
+    /// What its progress is called.
+    pub name: String,
     /// Whether to go on from the folder's checkpoint.
     pub resume: bool,
     /// Which adapters, as [`choose_several`](crate::gpu::choose_several) takes them.
@@ -70,6 +72,7 @@ impl Options {
         Self {
             config,
             out: out.into(),
+            name: "train".into(),
             resume: false,
             adapters: Vec::new(),
             steps: None,
@@ -142,7 +145,7 @@ pub async fn train(options: &Options) -> Result<Finished> {
             profiler: options.profile.as_ref().and_then(|_| training.profiler()),
             profile: None,
             training,
-            progress: if together.leads() { Progress::new("train", total, begun) } else { Progress::silent() },
+            progress: if together.leads() { Progress::new(&options.name, total, begun) } else { Progress::silent() },
             best: best(&folder.evaluations()),
             skipped: 0,
             unsaved: false,
@@ -317,7 +320,7 @@ impl Run<'_> {
         self.folder.cut_metrics(self.training.step_count())?;
         self.folder.write_tuning(&self.training.choices())?;
         self.log = self.folder.log()?;
-        self.progress = Progress::new("train", self.total, self.training.step_count());
+        self.progress = Progress::new(&self.options.name, self.total, self.training.step_count());
         Ok(())
     }
 

@@ -125,7 +125,9 @@ fn matmul_kernels_compute_the_formula() {
     let gpus = raw::open_all(true);
     assert!(!gpus.is_empty(), "no adapter");
     for gpu in &gpus {
-        for [batch, m, n, k] in [[1, 1, 1, 1], [3, 7, 5, 9], [2, 36, 68, 40], [2, 8, 70, 12], [2, 36, 8, 11]] {
+        for [batch, m, n, k] in
+            [[1, 1, 1, 1], [3, 7, 5, 9], [2, 36, 68, 40], [2, 8, 70, 12], [2, 36, 8, 11], [3, 6, 12, 3], [2, 2, 32, 18]]
+        {
             for transposes in 0..4 {
                 let (transpose_a, transpose_b) = (transposes & 1 != 0, transposes & 2 != 0);
                 let g = matmul::Geometry { batch, m, n, k, transpose_a, transpose_b };
@@ -151,14 +153,10 @@ fn kernels_are_valid() {
     }
     for transposes in 0..4 {
         let (transpose_a, transpose_b) = (transposes & 1 != 0, transposes & 2 != 0);
-        launches.extend(matmul_plan::variants(&matmul::Geometry {
-            batch: 1,
-            m: 8,
-            n: 12,
-            k: 16,
-            transpose_a,
-            transpose_b,
-        }));
+        for k in [2, 16] {
+            let g = matmul::Geometry { batch: 1, m: 8, n: 12, k, transpose_a, transpose_b };
+            launches.extend(matmul_plan::variants(&g));
+        }
     }
     for launch in launches {
         let source = raw::link(&launch);

@@ -1,13 +1,18 @@
 //! Progress of long work: a bar for whoever watches, a line now and then for a log.
 
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::output;
 
 /// How often a log gets a line.
 const INTERVAL: Duration = Duration::from_secs(10);
+
+/// All bars of this process: several may be shown at a time.
+static BARS: LazyLock<MultiProgress> =
+    LazyLock::new(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(8)));
 
 /// Shows how far a run of steps has come. On a terminal it is a bar; elsewhere, or with `CI` set, one line every 10
 /// seconds. Both go to standard error; `NO_COLOR` takes the colour away.
@@ -33,7 +38,7 @@ impl Progress {
     /// Progress of `steps` steps called `name`, of which `done` were done before.
     pub fn new(name: &str, steps: u64, done: u64) -> Self {
         let show = if output::is_interactive() {
-            let bar = ProgressBar::with_draw_target(Some(steps), ProgressDrawTarget::stderr_with_hz(8));
+            let bar = BARS.add(ProgressBar::new(steps));
             bar.set_style(ProgressStyle::with_template(template(output::colors())).expect("a constant that is right"));
             bar.set_prefix(name.to_owned());
             bar.set_position(done);
@@ -75,7 +80,7 @@ impl Progress {
     /// Writes a line of text without tearing the bar.
     pub fn note(&self, text: &str) {
         match &self.show {
-            Show::Bar(bar) => bar.suspend(|| output::note(text)),
+            Show::Bar(_) => BARS.suspend(|| output::note(text)),
             Show::Nothing | Show::Lines { .. } => output::note(text),
         }
     }

@@ -1,19 +1,22 @@
 //! Where an experiment is done: it trains networks, remembers measurements, and writes everything into one folder.
 
 use std::fs;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::thread;
 use std::time::Instant;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::findings::{Claim, Figure, Sheet};
-use super::{Experiment, Findings, Scale};
+use super::{Experiment, Findings, Scale, Training};
 use crate::checkpoint::Checkpoint;
 use crate::cli::{Outcome, doctor, model, output, signal};
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::gpu::Gpu;
+use crate::gpu::{Gpu, block_on};
 use crate::network::Network;
 use crate::report::{Metrics, Report, Section, write_file};
 use crate::run::{self, Options};
@@ -141,7 +144,7 @@ impl Lab {
     ///
     /// # Errors
     /// Those of a preset.
-    pub fn trainings(&self) -> Result<Vec<super::Training>> {
+    pub fn trainings(&self) -> Result<Vec<Training>> {
         (self.experiment.trainings)(self.scale)
     }
 
@@ -155,10 +158,9 @@ impl Lab {
     /// # Errors
     /// [`Halt`].
     pub async fn train(&self, name: &str, config: &Config) -> Step<Trained> {
-        let folder = self.out.join(name);
         output::note(&format!("{}: training {name}", self.experiment.name));
-        let adapters = self.adapter.iter().cloned().collect();
-        let options = Options { adapters, ..Options::new(config.clone(), &folder) };
+        let options = self.options(name, config);
+        let folder = options.out.clone();
         let outcome = run::complete(options).await?;
         self.keep_time()?;
         if outcome != Outcome::Done {
@@ -167,6 +169,38 @@ impl Lab {
         let (network, config) = model::place(&self.gpu, Checkpoint::load(&folder.join(run::MODEL))?)?;
         let metrics = Metrics::read(&folder.join("metrics.jsonl"))?;
         Ok(Trained { folder, config, network, metrics })
+    }
+
+    /// Trains networks as [`train`](Self::train) does, two at a time: a small one alone leaves its adapter waiting between
+    /// its many short dispatches.
+    ///
+    /// # Errors
+    /// [`Halt`].
+    pub fn train_in_pairs(&self, trainings: &[Training]) -> Step<()> {
+        let waiting = Mutex::new(trainings.iter());
+        let next = || waiting.lock().expect("nobody panics with it").next();
+        let train = || -> Step<()> {
+            while let Some(Training { name, config, .. }) = next() {
+                output::note(&format!("{}: training {name}", self.experiment.name));
+                let outcome = block_on(run::complete(self.options(name, config)))?;
+                if outcome != Outcome::Done {
+                    return Err(Halt::Interrupted(outcome));
+                }
+            }
+            Ok(())
+        };
+        // Where one ends early, the other begins no more.
+        let work = || train().inspect_err(|_| while next().is_some() {});
+        let both = thread::scope(|scope| {
+            [scope.spawn(work), scope.spawn(work)].map(|one| one.join().unwrap_or_else(|panic| resume_unwind(panic)))
+        });
+        self.keep_time()?;
+        both.into_iter().collect()
+    }
+
+    fn options(&self, name: &str, config: &Config) -> Options {
+        let adapters = self.adapter.iter().cloned().collect();
+        Options { adapters, name: name.into(), ..Options::new(config.clone(), self.out.join(name)) }
     }
 
     /// The result of `measure`, or of an earlier attempt to measure the same: `key` names it, `of` is all that it depends
@@ -247,7 +281,7 @@ impl Lab {
         let experiment = self.experiment;
         findings.write(&self.out)?;
         let adapter = self.gpu.info().to_string();
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let processors = thread::available_parallelism().map_or(1, usize::from);
         let mut seeds: Vec<u64> = trainings.iter().map(|training| training.config.train.seed).collect();
         seeds.sort_unstable();
         seeds.dedup();
@@ -276,7 +310,7 @@ impl Lab {
         Ok(())
     }
 
-    fn page(&self, findings: &Findings, results: &Results, trainings: &[super::Training]) -> Report {
+    fn page(&self, findings: &Findings, results: &Results, trainings: &[Training]) -> Report {
         let experiment = self.experiment;
         let scale = if self.is_paper() {
             "The networks and the training are those of the paper."
@@ -307,7 +341,7 @@ impl Lab {
             "iresnet {} on {}, {}; seeds {:?}; {:.0} seconds in all.",
             results.version, results.adapter, results.machine, results.seeds, results.seconds
         );
-        let configuration = |training: &super::Training| {
+        let configuration = |training: &Training| {
             let note = if training.own_samples { ", on samples that the experiment makes" } else { "" };
             format!("# {}{note}\n{}", training.name, training.config.to_toml())
         };

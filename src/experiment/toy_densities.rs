@@ -78,6 +78,7 @@ async fn run(lab: &Lab) -> Step<Findings> {
     let mut sheet = Sheet::new("log-likelihoods", caption, columns);
     let mut sizes = [0, 0];
     let trainings = lab.trainings()?;
+    lab.train_in_pairs(&trainings)?;
     for pair in trainings.chunks_exact(2) {
         let set = pair[0].config.data.name.clone();
         let mut learned = Vec::new();

@@ -53,6 +53,9 @@ pub struct Choice {
     pub variant: String,
     /// Seconds it takes.
     pub seconds: f64,
+    /// Names of all the variants that were timed.
+    #[serde(default)]
+    pub among: Vec<String>,
 }
 
 /// How variants are chosen, and what has been chosen.
@@ -169,7 +172,11 @@ impl Tuning {
         for (index, kernel) in program.kernels.iter().enumerate() {
             let fitting: Vec<&Variant> = kernel.variants.iter().filter(|variant| fits(gpu, variant)).collect();
             let known = self.known.get(&key).and_then(|known| known.get(&kernel.family));
-            let is_known = known.is_some_and(|choice| fitting.iter().any(|variant| variant.name == choice.variant));
+            // Variants that are new since, or that time was not left for, have their chance now.
+            let is_known = known.is_some_and(|choice| {
+                fitting.iter().any(|one| one.name == choice.variant)
+                    && fitting.iter().all(|one| choice.among.contains(&one.name))
+            });
             if is_known || fitting.len() < 2 || !seen.insert(&kernel.family) || start.elapsed() > budget {
                 continue;
             }
@@ -187,7 +194,10 @@ impl Tuning {
             for (adapter, choices) in load(path).unwrap_or_default() {
                 let known = self.known.entry(adapter).or_default();
                 for (label, choice) in choices {
-                    known.entry(label).or_insert(choice);
+                    let known = known.entry(label).or_insert_with(|| choice.clone());
+                    if known.among.len() < choice.among.len() {
+                        *known = choice;
+                    }
                 }
             }
         }
@@ -274,13 +284,15 @@ async fn fastest(
     let mut best: Option<Choice> = None;
     for (number, (variant, pipeline)) in variants.iter().zip(&pipelines).enumerate() {
         if Instant::now() > deadline {
-            // The best of some is no worse than the first, but the rest deserves its chance another time.
+            // The best of some is no worse than the first.
             return Ok(if number < 2 { None } else { best });
         }
         let limit = best.as_ref().map_or(f64::INFINITY, |best| HOPELESS * best.seconds);
         let seconds = bench.time(variant.groups, pipeline, limit).await?;
-        if best.as_ref().is_none_or(|best| seconds < best.seconds) {
-            best = Some(Choice { variant: variant.name.clone(), seconds });
+        let among = variants[..=number].iter().map(|variant| variant.name.clone()).collect();
+        match &mut best {
+            Some(best) if best.seconds <= seconds => best.among = among,
+            _ => best = Some(Choice { variant: variant.name.clone(), seconds, among }),
         }
     }
     Ok(best)

@@ -71,7 +71,7 @@ impl Linearised {
         self.at
     }
 
-    /// J v for v of x's shape. If x is a single sample, v may have several.
+    /// J v for v of x's shape, or for several v for each sample, `[k·n, …]`: one of every sample, then the next.
     #[track_caller]
     pub fn product(&self, g: &mut Graph, v: NodeId) -> NodeId {
         let mut v = v;
@@ -83,20 +83,20 @@ impl Linearised {
                     g.conv2d(v, weight, 1, padding, 1)
                 }
                 Factor::Pairs(input) => {
-                    let input = g.broadcast_like(input, v);
+                    let input = repeated(g, input, v);
                     let output = self.activation.apply(g, input, None);
                     g.jvp(output, &[(input, v)])
                 }
                 Factor::Elementwise { .. } | Factor::Slopes(_) => {
                     let slopes = self.slopes(g, factor);
-                    g.mul(slopes, v)
+                    scaled(g, slopes, v)
                 }
             };
         }
         v
     }
 
-    /// Jᵀ w for w of x's shape. If x is a single sample, w may have several.
+    /// Jᵀ w for w of x's shape, or for several w for each sample, `[k·n, …]`: one of every sample, then the next.
     #[track_caller]
     pub fn transposed(&self, g: &mut Graph, w: NodeId) -> NodeId {
         let mut w = w;
@@ -113,13 +113,13 @@ impl Linearised {
                     g.conv2d_input_grad(w, weight, geometry)
                 }
                 Factor::Pairs(input) => {
-                    let input = g.broadcast_like(input, w);
+                    let input = repeated(g, input, w);
                     let output = self.activation.apply(g, input, None);
                     g.vjp(&[(output, w)], &[input])[0]
                 }
                 Factor::Elementwise { .. } | Factor::Slopes(_) => {
                     let slopes = self.slopes(g, factor);
-                    g.mul(slopes, w)
+                    scaled(g, slopes, w)
                 }
             };
         }
@@ -162,6 +162,25 @@ impl Linearised {
         }
         Self { activation: self.activation, at: self.at, value: self.value, factors }
     }
+}
+
+/// `x` `[n, …]` as often as `like` `[k·n, …]` has sets of n samples.
+fn repeated(g: &mut Graph, x: NodeId, like: NodeId) -> NodeId {
+    let (shape, len) = (g.shape(like).clone(), g.shape(x).len());
+    let row = g.reshape(x, [1, len]);
+    let rows = g.broadcast(row, [shape.len() / len, len]);
+    g.reshape(rows, shape)
+}
+
+/// `slopes` `[n, …]` times each of the sets of n samples in `v` `[k·n, …]`.
+fn scaled(g: &mut Graph, slopes: NodeId, v: NodeId) -> NodeId {
+    let (shape, len) = (g.shape(v).clone(), g.shape(slopes).len());
+    if shape.len() == len {
+        return g.mul(slopes, v);
+    }
+    let (row, rows) = (g.reshape(slopes, [1, len]), g.reshape(v, [shape.len() / len, len]));
+    let product = g.mul(row, rows);
+    g.reshape(product, shape)
 }
 
 /// Padding that keeps the size of images, for a weight `[o, i, k, k]`.

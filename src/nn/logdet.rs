@@ -5,7 +5,7 @@
 //!   probes noisy; with Lip(F) = L the bias is at most [`truncation_bound`].
 //! * The same value with [the gradient of a Neumann series](fn@neumann), whose memory does not grow with the terms.
 //! * The series [cut off at random](fn@unbiased), each term weighted by how likely it is: right on average.
-//! * The [exact](fn@exact) determinant, for a few dimensions: the Jacobian row by row, eliminated inside the graph.
+//! * The [exact](fn@exact) determinant, for a few dimensions: all rows of the Jacobian at once, eliminated inside the graph.
 //!
 //! All are ordinary graph nodes. Gradients of the first and last come from automatic differentiation through all terms,
 //! as in the published code.
@@ -101,7 +101,7 @@ impl LogDet {
     #[track_caller]
     pub fn of_residual(&self, g: &mut Graph, point: &Linearised, probes: &[NodeId], uniform: Option<NodeId>) -> NodeId {
         match self {
-            Self::Exact => exact(g, point.value(), point.at()),
+            Self::Exact => exact(g, point),
             Self::Series { terms, .. } => series(g, point.value(), point.at(), probes, *terms),
             Self::Neumann { terms, .. } => neumann(g, point, probes, *terms),
             Self::Unbiased { law, exact_terms, .. } => {

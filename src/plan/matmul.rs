@@ -24,6 +24,7 @@ pub fn variants(g: &Geometry) -> Vec<Launch> {
     };
     let mut all = product.variants(wgsl!("../../shaders/lib/operands_ab.wgsl"));
     if g.m.min(g.n).min(g.k) < THIN {
+        all.extend(g.n.is_multiple_of(4).then(|| four(g)));
         all.push(each(g));
     }
     all.extend([tiled(g, 64), tiled(g, 32)]);
@@ -122,13 +123,29 @@ impl Product {
 
 /// The kernel that takes any extents, with an element to an invocation.
 fn each(g: &Geometry) -> Launch {
+    let files = vec![GRID, wgsl!("../../shaders/matmul.wgsl"), wgsl!("../../shaders/lib/each.wgsl")];
+    thin(g, "each", files, 1)
+}
+
+/// The kernel with four neighbouring columns to an invocation.
+fn four(g: &Geometry) -> Launch {
+    let columns = if g.transpose_b {
+        wgsl!("../../shaders/lib/columns_by_one.wgsl")
+    } else {
+        wgsl!("../../shaders/lib/columns_by_four.wgsl")
+    };
+    thin(g, "four", vec![GRID, wgsl!("../../shaders/matmul_four.wgsl"), columns], 4)
+}
+
+/// A kernel for thin products, with so many elements to an invocation.
+fn thin(g: &Geometry, name: &str, files: Vec<&'static str>, at_a_time: usize) -> Launch {
     let workgroup_size = 16;
     Launch {
-        name: "each".into(),
-        files: vec![GRID, wgsl!("../../shaders/matmul.wgsl"), wgsl!("../../shaders/lib/each.wgsl")],
+        name: name.into(),
+        files,
         constants: to_u32(constants(g)),
-        at_a_time: 1,
-        groups: (g.batch * g.m * g.n).div_ceil(workgroup_size) as u32,
+        at_a_time,
+        groups: (g.batch * g.m * g.n / at_a_time).div_ceil(workgroup_size) as u32,
         workgroup_size: workgroup_size as u32,
         workgroup_bytes: 0,
         subgroup: 0,

@@ -91,7 +91,7 @@ impl Run<'_> {
             "epoch": done / self.per_epoch,
             "seconds": self.started.elapsed().as_secs_f64(),
         });
-        let mut text = format!("step {done}: test");
+        let mut text = format!("{}, step {done}: test", self.options.name);
         if let (Some(accuracy), Some(cross_entropy)) = (summary.accuracy, summary.cross_entropy) {
             line["accuracy"] = json!(accuracy);
             line["cross_entropy"] = json!(cross_entropy);

@@ -67,7 +67,7 @@ fn hand_written() -> Vec<Kernel> {
         }
     }
     for (number, [batch, m, n, k]) in
-        [[1, 128, 128, 128], [1, 32, 10, 512], [3, 7, 5, 9], [1, 1, 1, 1]].iter().enumerate()
+        [[1, 128, 128, 128], [1, 32, 10, 512], [3, 7, 5, 9], [2, 9, 12, 3], [1, 1, 1, 1]].iter().enumerate()
     {
         for (transpose_a, transpose_b) in [(false, false), (true, false), (false, true), (true, true)] {
             let geometry = matmul::Geometry { batch: *batch, m: *m, n: *n, k: *k, transpose_a, transpose_b };

@@ -87,10 +87,14 @@ pub(crate) fn tests(place: &str) -> Result<Vec<PathBuf>, String> {
     if tests.is_empty() { Err(format!("no test in {}: nothing is proved", place.display())) } else { Ok(tests) }
 }
 
-/// Our convolution and block beside those of other packages.
+/// Our convolution and block beside those of other packages, and how fast and smooth the demo is.
 fn bench(machine: &Machine) -> Result<(), String> {
-    let module = module(machine, "bench", &["--features", "bench"])?;
-    script(machine, "web/bench", "bench.mjs", ("IRESNET_BENCH_MODULE", &module))
+    let bench = module(machine, "bench", &["--features", "bench"])?;
+    script(machine, "web/bench", "bench.mjs", ("IRESNET_BENCH_MODULE", &bench))?;
+    let browser = browser(machine)?;
+    build(machine)?;
+    build_demo()?;
+    run::run(npm().current_dir(folder("demo")).args(["run", "measure"]).env("CHROMIUM", browser))
 }
 
 fn leak(machine: &Machine) -> Result<(), String> {
@@ -111,10 +115,14 @@ fn serve() -> Result<(), String> {
 
 /// Runs a script of a package of its own, in a browser.
 fn script(machine: &Machine, package: &str, name: &str, variable: (&str, &Path)) -> Result<(), String> {
-    let browser = setup::browser(machine).ok_or("no Chromium; `cargo xtask setup` says how to get one")?;
+    let browser = browser(machine)?;
     let package = run::repository().join(package);
     npm_ci(&package)?;
     run::run(run::command("node").current_dir(&package).arg(name).env("CHROMIUM", browser).env(variable.0, variable.1))
+}
+
+fn browser(machine: &Machine) -> Result<PathBuf, String> {
+    setup::browser(machine).ok_or_else(|| "no Chromium; `cargo xtask setup` says how to get one".into())
 }
 
 fn folder(name: &str) -> PathBuf {

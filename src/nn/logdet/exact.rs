@@ -1,37 +1,38 @@
 //! The exact determinant inside a graph, for a few dimensions.
 
 use crate::graph::{Graph, NodeId};
+use crate::nn::linearised::Linearised;
 
 /// More dimensions than this are not eliminated in the graph: it grows with their cube.
 pub const EXACT_LIMIT: usize = 8;
 
-/// The exact value by elimination of I + J, for `f` and `a` of shape `[n, d]`: `[n]`.
+/// The exact value by elimination of I + J, for the derivative J of a branch at n points of d elements: `[n]`.
 ///
-/// No pivoting: Lip(F) < 1 makes the symmetric part of I + J positive definite, so no pivot vanishes.
+/// All rows of J are computed at once. No pivoting: Lip(F) < 1 makes the symmetric part of I + J positive definite, so no
+/// pivot vanishes.
 #[track_caller]
-pub fn exact(g: &mut Graph, f: NodeId, a: NodeId) -> NodeId {
-    let shape = g.shape(a).clone();
+pub fn exact(g: &mut Graph, point: &Linearised) -> NodeId {
+    let shape = g.shape(point.at()).clone();
     let (n, d) = (shape[0], shape.len() / shape[0]);
     assert!(d <= EXACT_LIMIT, "the exact log-determinant is unrolled up to {EXACT_LIMIT} dimensions, {shape} has {d}");
-    let column = g.iota([1, d], 1);
+    let (row, column) = (g.iota([d, 1, d], 0), g.iota([d, 1, d], 2));
+    let identity = g.equal(row, column);
+    let identity = g.broadcast(identity, [d, n, d]);
+    let mut extents = shape.extents().to_vec();
+    extents[0] = d * n;
+    let cotangents = g.reshape(identity, extents);
+    let rows = point.transposed(g, cotangents);
+    let rows = g.reshape(rows, [d, n, d]);
+    let rows = g.add(rows, identity);
     // matrix[i][j] is element (i, j) of I + J for every sample.
     let mut matrix: Vec<Vec<NodeId>> = Vec::with_capacity(d);
     for i in 0..d {
-        let index = g.constant(i as f64, [1, d]);
-        let one_hot = g.equal(column, index);
-        let one_hot = g.broadcast(one_hot, [n, d]);
-        let cotangent = g.reshape(one_hot, shape.clone());
-        let row = g.vjp(&[(f, cotangent)], &[a])[0];
-        let row = g.reshape(row, [n, d]);
-        let row = g.add(row, one_hot);
-        matrix.push(
-            (0..d)
-                .map(|j| {
-                    let element = g.slice_axis(row, 1, j, j + 1);
-                    g.reshape(element, [n])
-                })
-                .collect(),
-        );
+        let row = g.slice_axis(rows, 0, i, i + 1);
+        let elements = (0..d).map(|j| {
+            let element = g.slice_axis(row, 2, j, j + 1);
+            g.reshape(element, [n])
+        });
+        matrix.push(elements.collect());
     }
     // Leading 2×2 blocks by their formula: the usual case of two dimensions needs no division.
     let determinant = if d == 2 {

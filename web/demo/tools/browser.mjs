@@ -87,8 +87,12 @@ export function slide(page, id, value) {
   }, value);
 }
 
-/** Longer tasks of the page's thread are felt, in milliseconds. */
-export const LONGEST_TASK = 100;
+/** Waits for the first rebuilt picture; milliseconds since the page was asked for. */
+export async function firstReconstruction(page) {
+  const name = 'first-reconstruction';
+  await page.waitForFunction((of) => performance.getEntriesByName(of).length > 0, name, { timeout: 60_000 });
+  return page.evaluate((of) => performance.getEntriesByName(of)[0].startTime, name);
+}
 
 /** The longest task of the page's thread so far, in milliseconds; 0 if none took 50. */
 export async function longestTask(page) {
