@@ -38,7 +38,8 @@ pub struct Recovery {
 
 impl Graph {
     /// Vector-Jacobian products: for outputs `y` with cotangents `ct` (pairs), the cotangent of each of `wrt`. Where
-    /// nothing depends, the cotangent is a constant zero.
+    /// nothing depends, the cotangent is a constant zero. Of what is reshaped further nothing may depend: a reshape of a
+    /// reshape is built as one of what lies before both.
     #[track_caller]
     pub fn vjp(&mut self, outputs: &[(NodeId, NodeId)], wrt: &[NodeId]) -> Vec<NodeId> {
         self.vjp_recovering(outputs, wrt).0

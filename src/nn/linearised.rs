@@ -83,9 +83,10 @@ impl Linearised {
                     g.conv2d(v, weight, 1, padding, 1)
                 }
                 Factor::Pairs(input) => {
-                    let input = repeated(g, input, v);
+                    let [rows, input] = repeated(g, input, v);
                     let output = self.activation.apply(g, input, None);
-                    g.jvp(output, &[(input, v)])
+                    let tangent = g.reshape(v, g.shape(rows).clone());
+                    g.jvp(output, &[(rows, tangent)])
                 }
                 Factor::Elementwise { .. } | Factor::Slopes(_) => {
                     let slopes = self.slopes(g, factor);
@@ -113,9 +114,10 @@ impl Linearised {
                     g.conv2d_input_grad(w, weight, geometry)
                 }
                 Factor::Pairs(input) => {
-                    let input = repeated(g, input, w);
+                    let [rows, input] = repeated(g, input, w);
                     let output = self.activation.apply(g, input, None);
-                    g.vjp(&[(output, w)], &[input])[0]
+                    let cotangent = g.vjp(&[(output, w)], &[rows])[0];
+                    g.reshape(cotangent, g.shape(w).clone())
                 }
                 Factor::Elementwise { .. } | Factor::Slopes(_) => {
                     let slopes = self.slopes(g, factor);
@@ -164,12 +166,16 @@ impl Linearised {
     }
 }
 
-/// `x` `[n, …]` as often as `like` `[k·n, …]` has sets of n samples.
-fn repeated(g: &mut Graph, x: NodeId, like: NodeId) -> NodeId {
+/// `x` `[n, …]` as often as `like` `[k·n, …]` has sets of n samples: the node to differentiate in, and what is shaped as
+/// `like`. They differ where k > 1, as a graph makes one reshape of two and forgets the node between them.
+fn repeated(g: &mut Graph, x: NodeId, like: NodeId) -> [NodeId; 2] {
     let (shape, len) = (g.shape(like).clone(), g.shape(x).len());
+    if shape.len() == len {
+        return [x, x];
+    }
     let row = g.reshape(x, [1, len]);
     let rows = g.broadcast(row, [shape.len() / len, len]);
-    g.reshape(rows, shape)
+    [rows, g.reshape(rows, shape)]
 }
 
 /// `slopes` `[n, …]` times each of the sets of n samples in `v` `[k·n, …]`.
