@@ -13,7 +13,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
             and an i-ResNet.",
     found: "12.63 % and 12.36 % for the Glows, the best of their optimizers, 8.03 % for the i-ResNet in the layout of a Glow, \
             6.69 % for the i-ResNet.",
-    minutes: 15,
+    minutes: 20,
     trainings,
     run: |lab| Box::pin(run(lab)),
 };

@@ -17,7 +17,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     shows: "Two networks learn to send 64 points of [-2, 2] to noisy values of x³ at half their depth and to noisy values of x at \
             the end, an ordinary ResNet and one whose branches are contractive. A map of the line is invertible where no two paths meet.",
     found: "paths of the ResNet cross and collapse, so that it has no inverse; those of the i-ResNet never do.",
-    minutes: 6,
+    minutes: 4,
     trainings,
     run: |lab| Box::pin(run(lab)),
 };

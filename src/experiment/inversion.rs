@@ -22,7 +22,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
             for the same network without the constraint.",
     found: "constrained networks give images back, within 5 to 20 iterations to the eye; the vanilla network, trained as well \
             as the others, does not after 100.",
-    minutes: 13,
+    minutes: 17,
     trainings,
     run: |lab| Box::pin(run(lab)),
 };

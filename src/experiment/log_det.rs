@@ -18,7 +18,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     shows: "Bias and standard deviation of estimates of the log-determinant on a trained density model, against the exact \
             value, by the number of terms of the power series; and of the unbiased estimator.",
     found: "after 10 terms the bias is negligible; the standard deviation does not depend on the number of terms.",
-    minutes: 4,
+    minutes: 8,
     trainings,
     run: |lab| Box::pin(run(lab)),
 };
