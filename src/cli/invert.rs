@@ -136,7 +136,9 @@ async fn invert(args: &Args) -> Result<()> {
     let grid = ImageGrid::new().row("original", drawn(&x));
     grid.captioned_row("inverted", drawn(&inverted.x), captions).write(&args.output)?;
     let (count, converged) = (names.len(), names.len() - inverted.unconverged());
-    let worst = lines.iter().map(|line| line.error).fold(0.0, f64::max);
+    // What is no number is worse than any.
+    let worse = |worst: f64, error: f64| if error.is_nan() || error > worst { error } else { worst };
+    let worst = lines.iter().map(|line| line.error).fold(0.0, worse);
     let summary = format!("{}: {converged} of {count} converged, error at most {worst:.1e}", args.output.display());
     if args.json {
         output::note(&summary);

@@ -155,11 +155,16 @@ impl Inverter {
         let residual = self.task.start_read("residual");
         let bound = self.task.has("error_bound").then(|| self.task.start_read("error_bound"));
         let converged = self.task.read("converged").await?;
+        let x = x.await?;
+        // The formula of a Glow has nothing to converge, and yet may overflow.
+        let is_finite = |sample: &[f32]| sample.iter().all(|value| value.is_finite());
+        let samples = x.chunks_exact((x.len() / converged.len()).max(1));
+        let converged = converged.iter().zip(samples).map(|(&flag, sample)| flag > 0.0 && is_finite(sample)).collect();
         let mut inverted = Inverted {
-            x: x.await?,
+            x,
             iterations: iterations.await?,
             residual: residual.await?,
-            converged: converged.into_iter().map(|flag| flag > 0.0).collect(),
+            converged,
             error_bound: Vec::new(),
         };
         if let Some(bound) = bound {
