@@ -1,7 +1,6 @@
-// Batched matrix product of any extents, for lib/tile.wgsl.
+// Batched matrix product of any extents, for lib/tile.wgsl and lib/each.wgsl. B is in lib/columns_by_one.wgsl and its like.
 
 @group(0) @binding(0) var<storage, read> a: array<f32>;
-@group(0) @binding(1) var<storage, read> b: array<f32>;
 
 const OUTER = BATCH;
 const ROWS = M;
@@ -11,10 +10,6 @@ const COLUMNS = N;
 
 fn fetch_a(outer: u32, row: u32, inner: u32) -> f32 {
     return a[outer * (M * K) + select(row * K + inner, inner * M + row, TRANSPOSE_A != 0u)];
-}
-
-fn fetch_b(outer: u32, inner: u32, column: u32) -> f32 {
-    return b[outer * (K * N) + select(inner * N + column, column * K + inner, TRANSPOSE_B != 0u)];
 }
 
 fn place(outer: u32, row: u32, column: u32, split: u32) -> u32 {

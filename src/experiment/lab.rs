@@ -158,14 +158,10 @@ impl Lab {
     /// # Errors
     /// [`Halt`].
     pub async fn train(&self, name: &str, config: &Config) -> Step<Trained> {
-        output::note(&format!("{}: training {name}", self.experiment.name));
-        let options = self.options(name, config);
-        let folder = options.out.clone();
-        let outcome = run::complete(options).await?;
+        let done = self.complete(name, config).await;
         self.keep_time()?;
-        if outcome != Outcome::Done {
-            return Err(Halt::Interrupted(outcome));
-        }
+        done?;
+        let folder = self.out.join(name);
         let (network, config) = model::place(&self.gpu, Checkpoint::load(&folder.join(run::MODEL))?)?;
         let metrics = Metrics::read(&folder.join("metrics.jsonl"))?;
         Ok(Trained { folder, config, network, metrics })
@@ -181,11 +177,7 @@ impl Lab {
         let next = || waiting.lock().expect("nobody panics with it").next();
         let train = || -> Step<()> {
             while let Some(Training { name, config, .. }) = next() {
-                output::note(&format!("{}: training {name}", self.experiment.name));
-                let outcome = block_on(run::complete(self.options(name, config)))?;
-                if outcome != Outcome::Done {
-                    return Err(Halt::Interrupted(outcome));
-                }
+                block_on(self.complete(name, config))?;
             }
             Ok(())
         };
@@ -198,9 +190,14 @@ impl Lab {
         both.into_iter().collect()
     }
 
-    fn options(&self, name: &str, config: &Config) -> Options {
+    async fn complete(&self, name: &str, config: &Config) -> Step<()> {
+        output::note(&format!("{}: training {name}", self.experiment.name));
         let adapters = self.adapter.iter().cloned().collect();
-        Options { adapters, name: name.into(), ..Options::new(config.clone(), self.out.join(name)) }
+        let options = Options { adapters, name: name.into(), ..Options::new(config.clone(), self.out.join(name)) };
+        match run::complete(options).await? {
+            Outcome::Done => Ok(()),
+            outcome => Err(Halt::Interrupted(outcome)),
+        }
     }
 
     /// The result of `measure`, or of an earlier attempt to measure the same: `key` names it, `of` is all that it depends

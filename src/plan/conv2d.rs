@@ -293,12 +293,12 @@ fn tiled(g: &Geometry, role: Role, tile: usize) -> Launch {
             (file, [g.out_channels, columns, weight_grad_splits(g)])
         }
     };
-    tiled_launch(file, constants, tile, rows.div_ceil(tile) * columns.div_ceil(tile) * g.groups * splits)
+    tiled_launch(&[file], constants, tile, rows.div_ceil(tile) * columns.div_ceil(tile) * g.groups * splits)
 }
 
-/// A launch of `lib/tile.wgsl` with the operands of the given file.
+/// A launch of `lib/tile.wgsl` with the operands of the given files.
 pub(super) fn tiled_launch(
-    file: &'static str,
+    operands: &[&'static str],
     mut constants: Vec<(&'static str, usize)>,
     tile: usize,
     groups: usize,
@@ -306,7 +306,7 @@ pub(super) fn tiled_launch(
     constants.push(("TILE", tile));
     Launch {
         name: format!("tile{tile}"),
-        files: vec![GRID, file, wgsl!("../../shaders/lib/tile.wgsl")],
+        files: [&[GRID], operands, &[wgsl!("../../shaders/lib/tile.wgsl")]].concat(),
         constants: to_u32(constants),
         at_a_time: 1,
         groups: groups as u32,

@@ -31,6 +31,9 @@ pub fn variants(g: &Geometry) -> Vec<Launch> {
     all
 }
 
+const MATMUL: &str = wgsl!("../../shaders/matmul.wgsl");
+const COLUMNS_BY_ONE: &str = wgsl!("../../shaders/lib/columns_by_one.wgsl");
+
 /// Where an extent is below this, an element to an invocation is faster than tiles that are nearly empty.
 const THIN: usize = 8;
 
@@ -123,26 +126,25 @@ impl Product {
 
 /// The kernel that takes any extents, with an element to an invocation.
 fn each(g: &Geometry) -> Launch {
-    let files = vec![GRID, wgsl!("../../shaders/matmul.wgsl"), wgsl!("../../shaders/lib/each.wgsl")];
-    thin(g, "each", files, 1)
+    thin(g, "each", COLUMNS_BY_ONE, 1)
 }
 
-/// The kernel with four neighbouring columns to an invocation.
+/// The same with four neighbouring columns to an invocation.
 fn four(g: &Geometry) -> Launch {
     let columns = if g.transpose_b {
-        wgsl!("../../shaders/lib/columns_by_one.wgsl")
+        wgsl!("../../shaders/lib/columns_by_four_transposed.wgsl")
     } else {
         wgsl!("../../shaders/lib/columns_by_four.wgsl")
     };
-    thin(g, "four", vec![GRID, wgsl!("../../shaders/matmul_four.wgsl"), columns], 4)
+    thin(g, "four", columns, 4)
 }
 
-/// A kernel for thin products, with so many elements to an invocation.
-fn thin(g: &Geometry, name: &str, files: Vec<&'static str>, at_a_time: usize) -> Launch {
+/// A launch of `lib/each.wgsl` with so many columns at a time.
+fn thin(g: &Geometry, name: &str, columns: &'static str, at_a_time: usize) -> Launch {
     let workgroup_size = 16;
     Launch {
         name: name.into(),
-        files,
+        files: vec![GRID, MATMUL, columns, wgsl!("../../shaders/lib/each.wgsl")],
         constants: to_u32(constants(g)),
         at_a_time,
         groups: (g.batch * g.m * g.n / at_a_time).div_ceil(workgroup_size) as u32,
@@ -155,7 +157,7 @@ fn thin(g: &Geometry, name: &str, files: Vec<&'static str>, at_a_time: usize) ->
 /// The kernel that takes any extents, with a tile of 32 or 64 rows and columns.
 fn tiled(g: &Geometry, tile: usize) -> Launch {
     let groups = g.m.div_ceil(tile) * g.n.div_ceil(tile) * g.batch;
-    tiled_launch(wgsl!("../../shaders/matmul.wgsl"), constants(g), tile, groups)
+    tiled_launch(&[MATMUL, COLUMNS_BY_ONE], constants(g), tile, groups)
 }
 
 /// The constants of `matmul.wgsl`.
