@@ -18,6 +18,7 @@ mod lipschitz;
 mod log_det;
 mod memory;
 pub mod results;
+mod round_trip;
 mod runtime;
 mod singular_values;
 mod toy_densities;

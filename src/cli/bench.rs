@@ -34,7 +34,9 @@ Examples:
 
 Columns: GFLOP/s counts two operations a multiply-add, PEAK is its share of the adapter's multiply-add rate, measured
 between the samples; GB/s counts each tensor once, COPY is its share of the copy rate measured first (caches can push it
-above 100%). In JSON a case has either pair, by what bounds it. Kernels not timed before on this adapter are tuned
+above 100%). In JSON a case has either pair, by what bounds it. ROOF is the time by the roofline, of the operations at
+the one rate or of the bytes at the other, whichever is longer, over the time it took; of all convolutions, their geometric
+mean comes last. Kernels not timed before on this adapter are tuned
 first; the choices are kept in the cache folder.";
 
 /// Time kernels and compare them with what the adapter can do at most.
@@ -87,6 +89,16 @@ struct Line<'a> {
     seconds: f64,
     #[serde(flatten)]
     rate: Rate,
+    roofline_ratio: f64,
+    adapter: &'a str,
+}
+
+/// What all convolutions come to, as printed.
+#[derive(Serialize)]
+struct Mean<'a> {
+    op: &'static str,
+    cases: usize,
+    roofline_ratio: f64,
     adapter: &'a str,
 }
 
@@ -126,9 +138,10 @@ pub fn run(args: &Args) -> Result<Outcome> {
         } else {
             let (gflops, copy) = (peak.gflops, peak.copy_gb_per_s);
             output::print(&format!("{info}\npeak {gflops:.1} GFLOP/s, copy {copy:.1} GB/s\n"));
-            output::print(&format!("{:HEAD$}{:>11}  GFLOP/s   PEAK     GB/s   COPY  VARIANT", "CASE", "TIME"));
+            output::print(&format!("{:HEAD$}{:>11}  GFLOP/s   PEAK     GB/s   COPY   ROOF  VARIANT", "CASE", "TIME"));
         }
         let yardstick = Yardstick::new(&gpu).await?;
+        let mut of_convolutions = Vec::new();
         for case in &cases {
             let measured = match measure::measure(&gpu, case, &mut tuning, &yardstick, args.quick).await {
                 Err(Error::Config(message)) => {
@@ -137,16 +150,26 @@ pub fn run(args: &Args) -> Result<Outcome> {
                 }
                 result => result?,
             };
-            let seconds = measured.seconds;
-            let gflops = case.flops as f64 / seconds * 1e-9;
-            let gb_per_s = case.traffic() as f64 / seconds * 1e-9;
-            let arithmetic = Rate::Arithmetic { gflops, peak_ratio: gflops / measured.peak_gflops };
-            let memory = Rate::Memory { gb_per_s, copy_ratio: gb_per_s / peak.copy_gb_per_s };
+            let speed = Speed::of(case, &measured, peak.copy_gb_per_s);
+            if case.op.starts_with("conv2d") {
+                of_convolutions.push(speed.roofline_ratio);
+            }
             if args.json {
-                let rate = if case.flops > 0 { arithmetic } else { memory };
-                output::print_json(&Line { op: case.op, dims: &case.dims, seconds, rate, adapter: &info.id });
+                let (op, dims, seconds, adapter) = (case.op, &case.dims, measured.seconds, info.id.as_str());
+                let (rate, roofline_ratio) = (speed.rate(case), speed.roofline_ratio);
+                output::print_json(&Line { op, dims, seconds, rate, roofline_ratio, adapter });
             } else {
-                output::print(&row(case, &measured, peak.copy_gb_per_s));
+                output::print(&row(case, &measured, &speed));
+            }
+        }
+        let cases = of_convolutions.len();
+        if cases > 1 {
+            let logarithms: f64 = of_convolutions.iter().map(|ratio| ratio.ln()).sum();
+            let roofline_ratio = (logarithms / cases as f64).exp();
+            if args.json {
+                output::print_json(&Mean { op: "geometric mean", cases, roofline_ratio, adapter: &info.id });
+            } else {
+                output::print(&format!("\nroofline, geometric mean of {cases} convolutions: {roofline_ratio:.2}"));
             }
         }
         Ok(Outcome::Done)
@@ -156,17 +179,40 @@ pub fn run(args: &Args) -> Result<Outcome> {
 /// Width of the column of names.
 const HEAD: usize = 52;
 
-fn row(case: &Case, measured: &Measured, copy_gb_per_s: f64) -> String {
-    let (name, seconds) = (case.name(), measured.seconds);
-    let gflops = case.flops as f64 / seconds * 1e-9;
-    let gb_per_s = case.traffic() as f64 / seconds * 1e-9;
+/// How fast a case was, in all terms.
+struct Speed {
+    gflops: f64,
+    peak_ratio: f64,
+    gb_per_s: f64,
+    copy_ratio: f64,
+    roofline_ratio: f64,
+}
+
+impl Speed {
+    fn of(case: &Case, measured: &Measured, copy_gb_per_s: f64) -> Self {
+        let gflops = case.flops as f64 / measured.seconds * 1e-9;
+        let gb_per_s = case.traffic() as f64 / measured.seconds * 1e-9;
+        let [peak_ratio, copy_ratio] = [gflops / measured.peak_gflops, gb_per_s / copy_gb_per_s];
+        Self { gflops, peak_ratio, gb_per_s, copy_ratio, roofline_ratio: peak_ratio.max(copy_ratio) }
+    }
+
+    fn rate(&self, case: &Case) -> Rate {
+        let &Self { gflops, peak_ratio, gb_per_s, copy_ratio, .. } = self;
+        if case.flops > 0 { Rate::Arithmetic { gflops, peak_ratio } } else { Rate::Memory { gb_per_s, copy_ratio } }
+    }
+}
+
+fn row(case: &Case, measured: &Measured, speed: &Speed) -> String {
+    let (name, milliseconds) = (case.name(), 1e3 * measured.seconds);
+    let &Speed { gflops, peak_ratio, gb_per_s, copy_ratio, roofline_ratio } = speed;
     let [rate, share] = if case.flops > 0 {
-        [format!("{gflops:.1}"), format!("{:.0}%", 100.0 * gflops / measured.peak_gflops)]
+        [format!("{gflops:.1}"), format!("{:.0}%", 100.0 * peak_ratio)]
     } else {
         ["–".to_owned(), "–".to_owned()]
     };
-    let copy = format!("{:.0}%", 100.0 * gb_per_s / copy_gb_per_s);
+    let [copy, roof] = [copy_ratio, roofline_ratio].map(|ratio| format!("{:.0}%", 100.0 * ratio));
     let variant = measured.variant.as_deref().unwrap_or_default();
-    let row = format!("{name:HEAD$}{:>8.3} ms{rate:>9}{share:>7}{gb_per_s:>9.1}{copy:>7}  {variant}", 1e3 * seconds);
+    let row =
+        format!("{name:HEAD$}{milliseconds:>8.3} ms{rate:>9}{share:>7}{gb_per_s:>9.1}{copy:>7}{roof:>7}  {variant}");
     row.trim_end().to_owned()
 }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::findings::{Cell, Claim, Findings, Sheet};
+use super::round_trip::{self, RoundTrip};
 use super::{Experiment, Lab, Scale, Step, Trained, Training};
 use crate::cli::images::Form;
 use crate::config::Config;
@@ -36,6 +37,8 @@ const LITERATURE: [(&str, f64, f64); 7] = [
 
 /// Test images that count at the reduced scale.
 const EVALUATED: usize = 500;
+/// Test images that are encoded and decoded again.
+const ENCODED: usize = 100;
 /// Samples drawn.
 const DRAWN: usize = 32;
 /// Blocks are inverted to well below a grey level.
@@ -82,6 +85,7 @@ struct Found {
     probes: f64,
     bias: Option<f64>,
     samples: usize,
+    there_and_back: RoundTrip,
     drawn: Vec<f32>,
 }
 
@@ -104,6 +108,9 @@ async fn run(lab: &Lab) -> Step<Findings> {
         "Bits per dimension on the test set; at the reduced scale on its first images",
         columns,
     );
+    let columns = [&["data", "model"], &round_trip::COLUMNS[..]].concat();
+    let caption = format!("{ENCODED} test images encoded and decoded again; 1 is from black to white");
+    let mut trips = Sheet::new("there-and-back", caption, columns);
     let mut all = Vec::new();
     for Training { name, config, .. } in lab.trainings()? {
         let mut trained = lab.train(&name, &config).await?;
@@ -122,6 +129,7 @@ async fn run(lab: &Lab) -> Step<Findings> {
             (found.samples as f64).into(),
             (trained.seconds() / 60.0).into(),
         ]);
+        trips.push([set.into(), model.into()].into_iter().chain(found.there_and_back.cells()));
         let pictures = Form::of(&config, &trained.folder)?.pictures(&found.drawn);
         let file = format!("samples-{name}.png");
         let lost = pictures.iter().any(|picture| picture.data().iter().any(|value| value.is_nan()));
@@ -137,6 +145,7 @@ async fn run(lab: &Lab) -> Step<Findings> {
         all.push(found);
     }
     findings.sheet(sheet);
+    findings.sheet(trips);
     let mut sheet = Sheet::new("literature", "As the paper lists them, bits/dim", ["model", "MNIST", "CIFAR-10"]);
     for (model, mnist, cifar) in LITERATURE {
         sheet.push([model.into(), mnist.into(), cifar.into()]);
@@ -150,6 +159,10 @@ async fn run(lab: &Lab) -> Step<Findings> {
         let text = format!("{set}: the i-ResNet's figure is off by less than 1e-3 bits/dim through its estimate");
         let off = iresnet.probes + iresnet.bias.unwrap_or(f64::INFINITY);
         findings.claim(Claim::new(text, off < 1e-3, format!("{off:.1e}")));
+    }
+    for (who, of_pair) in [("the i-ResNets", 0), ("the Glows", 1)] {
+        let trips = all.chunks_exact(2).map(|pair| &pair[of_pair].there_and_back);
+        findings.claim(RoundTrip::together(trips).claim(who));
     }
     Ok(findings)
 }
@@ -170,6 +183,7 @@ async fn examine(trained: &mut Trained, limit: Option<usize>) -> Step<Found> {
         probes: found.precision.probe_standard_error,
         bias: found.precision.bias_bound,
         samples: summary.samples,
+        there_and_back: RoundTrip::of(trained, ENCODED).await?,
         drawn: drawn.x,
     })
 }

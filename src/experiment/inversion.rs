@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use std::time::Instant;
 
-use super::findings::{Cell, Claim, Findings, Sheet};
+use super::findings::{Claim, Findings, Sheet};
+use super::round_trip::{FAITHFUL, bounded, errors_of, finite, in_words, largest};
 use super::{Experiment, Lab, Scale, Step, Trained, Training};
 use crate::cli::images::Form;
 use crate::config::Config;
@@ -33,8 +34,6 @@ const ITERATIONS: [u32; 11] = [1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 100];
 const IMAGES: usize = 32;
 /// Images shown.
 const SHOWN: usize = 8;
-/// An error of a pixel far below a grey level.
-const FAITHFUL: f64 = 1e-5;
 /// What a vanilla network's error is at least, for it to count as not inverted: one that the eye sees in any pixel.
 const LOST: f64 = 0.1;
 /// The errors that charts show: from below rounding to far beyond what a picture can hold.
@@ -162,46 +161,24 @@ async fn run(lab: &Lab) -> Step<Findings> {
         let section = Section::new("Reconstructions").grid("reconstructions.png", &grid, caption, caption);
         findings.picture(section, "reconstructions.png", caption);
     }
-    let seen = |error: Option<f64>| error.map_or("without bound".into(), |error| format!("{error:.1e}"));
     for (name, _, measured) in &all[..3] {
         let reached = measured.picard.errors[hundred];
         let text = format!("{} is inverted to below {FAITHFUL:.0e}", name.replace('-', " = "));
         let holds = reached.is_some_and(|error| error < FAITHFUL);
-        findings.claim(Claim::new(text, holds, format!("{} after 100 iterations", seen(reached))));
+        findings.claim(Claim::new(text, holds, format!("{} after 100 iterations", in_words(reached))));
     }
     let vanilla = all[3].2.picard.errors[hundred];
     let text = "the vanilla network is not inverted";
     let holds = vanilla.is_none_or(|error| error > LOST);
-    findings.claim(Claim::new(text, holds, format!("error {} after 100", seen(vanilla))));
+    findings.claim(Claim::new(text, holds, format!("error {} after 100", in_words(vanilla))));
     let five = ITERATIONS.iter().position(|&count| count == 5).expect("one of them");
     let fifth = |measured: &Measured| measured.picard.errors[five];
     let infinite = |error: Option<f64>| error.unwrap_or(f64::INFINITY);
     let ordered = all[..3].windows(2).all(|pair| infinite(fifth(&pair[0].2)) <= infinite(fifth(&pair[1].2)));
-    let list: Vec<String> = all[..3].iter().map(|(_, _, measured)| seen(fifth(measured))).collect();
+    let list: Vec<String> = all[..3].iter().map(|(_, _, measured)| in_words(fifth(measured))).collect();
     let text = "the smaller c, the faster";
     findings.claim(Claim::new(text, ordered, format!("after 5 iterations {}", list.join(", "))));
     Ok(findings)
-}
-
-/// An error as a cell, in words where it is without bound.
-fn finite(error: Option<f64>) -> Cell {
-    error.map_or("without bound".into(), Cell::from)
-}
-
-/// The largest error of a pixel in each image, of the range from black to white; none where it is without bound.
-fn errors_of(form: Form, x: &[f32], back: &[f32]) -> Vec<Option<f64>> {
-    let pairs = form.pictures(x).into_iter().zip(form.pictures(back));
-    pairs.map(|(x, back)| bounded(largest_difference(x.data(), back.data()))).collect()
-}
-
-/// An error, unless it has grown out of the numbers.
-fn bounded(error: f32) -> Option<f64> {
-    error.is_finite().then(|| f64::from(error))
-}
-
-/// The largest of errors; none where one is without bound.
-fn largest(errors: Vec<Option<f64>>) -> Option<f64> {
-    errors.into_iter().try_fold(0.0, |largest: f64, error| Some(largest.max(error?)))
 }
 
 async fn measure(trained: &mut Trained) -> Step<Measured> {
@@ -225,35 +202,15 @@ async fn measure(trained: &mut Trained) -> Step<Measured> {
             let begun = Instant::now();
             let back = inverter.invert(&z).await?;
             curve.seconds.push(begun.elapsed().as_secs_f64());
-            curve.errors.push(largest(errors_of(form, &x, &back.x)));
+            curve.errors.push(largest(&errors_of(form, &x, &back.x)));
             last = back.x;
         }
         curves.push(curve);
     }
-    let of_input = bounded(largest_difference(&x, &last));
+    let of_input = bounded(largest_difference(&x, &last).into());
     let shown = x.len() / IMAGES * SHOWN;
     // Files of measurements hold numbers only.
     let reconstructions = last[..shown].iter().map(|&x| if x.is_finite() { x } else { f32::MAX }).collect();
     let [anderson, picard] = curves.try_into().unwrap_or_else(|_| unreachable!("two solvers"));
     Ok(Measured { picard, anderson, of_input, originals: x[..shown].to_vec(), reconstructions })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn errors_are_those_of_pixels() {
-        let mut config = Config::preset("cifar10-small").unwrap();
-        config.data.normalize = true;
-        let form = Form::of(&config, std::path::Path::new("model")).unwrap();
-        let x = vec![0.25; 2 * 3 * 32 * 32];
-        let mut back = x.clone();
-        // CIFAR-10's second channel has a deviation of 0.1994.
-        back[32 * 32] += 0.01;
-        let errors = errors_of(form, &x, &back);
-        assert!((errors[0].unwrap() - 0.001_994).abs() < 1e-6 && errors[1] == Some(0.0), "{errors:?}");
-        back[0] = f32::NAN;
-        assert_eq!(largest(errors_of(form, &x, &back)), None);
-    }
 }

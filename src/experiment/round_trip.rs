@@ -1,0 +1,149 @@
+//! How well a trained network gives back what it encoded.
+//!
+//! The inverse of a Glow is a formula, and yet its error is that of the latent numbers' rounding times what the inverse
+//! stretches them by, which nothing bounds: couplings may become as steep as training likes, up to losing their inverse
+//! in floating point (Behrmann et al., *Understanding and Mitigating Exploding Inverses in Invertible Neural Networks*,
+//! 2021). The inverse of an i-ResNet stretches by at most (1 - c)^-1 a block.
+
+use serde::{Deserialize, Serialize};
+
+use super::findings::{Cell, Claim};
+use super::{Step, Trained, median};
+use crate::cli::images::Form;
+use crate::config::Kind;
+use crate::data::Split;
+use crate::data::source::Source;
+use crate::eval::{Evaluator, Inverter, largest_difference};
+use crate::nn::{Solver, Stop};
+
+/// Blocks without a formula are inverted until nothing changes any more, or so many iterations.
+const STOP: Stop = Stop { solver: Solver::Anderson, tolerance: 0.0, limit: 100 };
+/// What counts as given back: far below a grey level, and a ten-thousandth of what the eye sees in the plane.
+pub const FAITHFUL: f64 = 1e-5;
+/// Headings of [`RoundTrip::cells`].
+pub const COLUMNS: [&str; 3] = ["there and back, error in the median", "largest", "samples above 1e-5, %"];
+
+/// Errors of samples after there and back.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RoundTrip {
+    /// Of each sample, the largest error of any of its numbers: of an image's pixels, of the range from black to white; of a
+    /// point's coordinates, in their units. None where it is without bound.
+    errors: Vec<Option<f64>>,
+}
+
+impl RoundTrip {
+    /// Sends the first `count` test samples there and back.
+    pub async fn of(trained: &mut Trained, count: usize) -> Step<Self> {
+        let source = Source::open(&trained.config, None, Split::Test)?;
+        let x = source.at(&(0..count as u32).collect::<Vec<_>>()).x.into_data();
+        let evaluator = Evaluator::new(&mut trained.network, count, None).await?;
+        evaluator.run(&x, &vec![0; count], 0, 0);
+        let z = evaluator.read("z").await?;
+        let back = Inverter::new(&mut trained.network, count, STOP).await?.invert(&z).await?.x;
+        if trained.config.model.kind != Kind::Toy {
+            return Ok(Self { errors: errors_of(Form::of(&trained.config, &trained.folder)?, &x, &back) });
+        }
+        let size = x.len() / count;
+        let pairs = x.chunks_exact(size).zip(back.chunks_exact(size));
+        Ok(Self { errors: pairs.map(|(x, back)| bounded(largest_difference(x, back).into())).collect() })
+    }
+
+    /// The samples of all of `parts`.
+    pub fn together<'a>(parts: impl IntoIterator<Item = &'a Self>) -> Self {
+        Self { errors: parts.into_iter().flat_map(|part| part.errors.iter().copied()).collect() }
+    }
+
+    /// The error in the median; none where it is without bound.
+    pub fn median(&self) -> Option<f64> {
+        bounded(median(&self.infinite()))
+    }
+
+    /// The largest error; none where one is without bound.
+    pub fn largest(&self) -> Option<f64> {
+        largest(&self.errors)
+    }
+
+    /// How many percent of the samples are not [given back](FAITHFUL).
+    pub fn lost(&self) -> f64 {
+        let lost = self.infinite().into_iter().filter(|&error| error >= FAITHFUL).count();
+        100.0 * lost as f64 / self.errors.len() as f64
+    }
+
+    /// What stands below [`COLUMNS`].
+    pub fn cells(&self) -> [Cell; 3] {
+        [finite(self.median()), finite(self.largest()), self.lost().into()]
+    }
+
+    /// That `who` give back every sample.
+    pub fn claim(&self, who: &str) -> Claim {
+        let text = format!("{who} give back each of {} test samples to below {FAITHFUL:.0e}", self.errors.len());
+        let holds = self.largest().is_some_and(|error| error < FAITHFUL);
+        let [middle, most] = [self.median(), self.largest()].map(in_words);
+        Claim::new(text, holds, format!("{middle} in the median, {most} at most, {:.1} % not", self.lost()))
+    }
+
+    fn infinite(&self) -> Vec<f64> {
+        self.errors.iter().map(|error| error.unwrap_or(f64::INFINITY)).collect()
+    }
+}
+
+/// The largest error of a pixel in each image, of the range from black to white; none where it is without bound.
+pub fn errors_of(form: Form, x: &[f32], back: &[f32]) -> Vec<Option<f64>> {
+    let pairs = form.pictures(x).into_iter().zip(form.pictures(back));
+    pairs.map(|(x, back)| bounded(largest_difference(x.data(), back.data()).into())).collect()
+}
+
+/// An error, unless it has grown out of the numbers.
+pub fn bounded(error: f64) -> Option<f64> {
+    error.is_finite().then_some(error)
+}
+
+/// The largest of errors; none where one is without bound.
+pub fn largest(errors: &[Option<f64>]) -> Option<f64> {
+    errors.iter().try_fold(0.0, |largest: f64, &error| Some(largest.max(error?)))
+}
+
+/// An error as a cell, in words where it is without bound.
+pub fn finite(error: Option<f64>) -> Cell {
+    error.map_or("without bound".into(), Cell::from)
+}
+
+/// An error in a sentence.
+pub fn in_words(error: Option<f64>) -> String {
+    error.map_or("without bound".into(), |error| format!("{error:.1e}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn errors_are_those_of_pixels() {
+        let mut config = Config::preset("cifar10-small").unwrap();
+        config.data.normalize = true;
+        let form = Form::of(&config, std::path::Path::new("model")).unwrap();
+        let x = vec![0.25; 2 * 3 * 32 * 32];
+        let mut back = x.clone();
+        // CIFAR-10's second channel has a deviation of 0.1994.
+        back[32 * 32] += 0.01;
+        let errors = errors_of(form, &x, &back);
+        assert!((errors[0].unwrap() - 0.001_994).abs() < 1e-6 && errors[1] == Some(0.0), "{errors:?}");
+        back[0] = f32::NAN;
+        assert_eq!(largest(&errors_of(form, &x, &back)), None);
+    }
+    #[test]
+    fn a_round_trip_is_judged_by_every_sample() {
+        let mut found = RoundTrip { errors: vec![Some(1e-7), Some(2e-7), Some(3e-7), Some(4e-7)] };
+        assert_eq!((found.median(), found.largest(), found.lost()), (Some(3e-7), Some(4e-7), 0.0));
+        assert!(found.claim("Glows").holds);
+        let doubled = RoundTrip::together([&found, &found]);
+        assert_eq!((doubled.errors.len(), doubled.largest()), (8, Some(4e-7)));
+        found.errors[0] = Some(2e-5);
+        assert_eq!((found.largest(), found.lost()), (Some(2e-5), 25.0));
+        assert!(!found.claim("Glows").holds);
+        found.errors[1] = None;
+        assert_eq!((found.median(), found.largest(), found.lost()), (Some(2e-5), None, 50.0));
+        assert!(!found.claim("Glows").holds);
+    }
+}
