@@ -161,9 +161,23 @@ fn bench_prints_an_object_a_line_and_the_peak_first() {
     assert!((number(1, "gflops") / wanted - 1.0).abs() < 1e-6 && number(1, "peak_ratio") > 0.0, "{stdout}");
     assert!(lines[1]["adapter"].is_string());
     let keys: HashSet<&str> = lines[1].as_object().unwrap().keys().map(String::as_str).collect();
-    let promised =
-        ["op", "in", "out", "kernel", "height", "width", "batch", "seconds", "gflops", "peak_ratio", "adapter"];
+    let promised = [
+        "op",
+        "in",
+        "out",
+        "kernel",
+        "height",
+        "width",
+        "batch",
+        "seconds",
+        "gflops",
+        "peak_ratio",
+        "roofline_ratio",
+        "adapter",
+    ];
     assert_eq!(keys, promised.into());
+    // Both bounds are known; the nearer one counts.
+    assert!(number(1, "roofline_ratio") >= number(1, "peak_ratio"), "{stdout}");
 }
 
 #[test]
