@@ -93,7 +93,8 @@ async fn run(lab: &Lab) -> Step<Findings> {
     let columns = ["network", "parameters", "test error, %", "best of", "paper, %", "minutes"];
     let mut sheet = Sheet::new("errors", "Test errors on CIFAR-10", columns);
     let columns = [&["network"], &round_trip::COLUMNS[..]].concat();
-    let caption = format!("{ENCODED} test images encoded and decoded again; 1 is from black to white");
+    let caption =
+        format!("{ENCODED} test images encoded and decoded again; 1 is from black to white; {}", round_trip::WHY);
     let mut trips = Sheet::new("there-and-back", caption, columns);
     let mut best = [f64::INFINITY; NETWORKS.len()];
     let mut there_and_back = Vec::new();

