@@ -38,6 +38,8 @@ const SHOWN: usize = 8;
 const LOST: f64 = 0.1;
 /// The errors that charts show: from below rounding to far beyond what a picture can hold.
 const SHOWN_ERRORS: [f64; 2] = [1e-8, 1e3];
+/// Errors beyond this are of numbers that were not finite and were kept as the largest one there is.
+const BEYOND: f64 = 1e30;
 /// Unit of errors.
 const UNIT: &str = "1 = from black to white";
 
@@ -92,7 +94,7 @@ async fn run(lab: &Lab) -> Step<Findings> {
         let form = Form::of(&config, &trained.folder)?;
         let rows = grid.take().unwrap_or_else(|| ImageGrid::new().row("original", form.pictures(&measured.originals)));
         let errors = errors_of(form, &measured.originals, &measured.reconstructions);
-        let captions = errors.into_iter().map(|error| finite(error).brief()).collect();
+        let captions = errors.into_iter().map(|error| finite(error.filter(|error| *error < BEYOND)).brief()).collect();
         grid = Some(rows.captioned_row(name.replace('-', " = "), form.pictures(&measured.reconstructions), captions));
         all.push((name, trained.test("accuracy"), measured));
     }
