@@ -36,8 +36,7 @@ Columns: GFLOP/s counts two operations a multiply-add, PEAK is its share of the 
 between the samples; GB/s counts each tensor once, COPY is its share of the copy rate measured first (caches can push it
 above 100%). In JSON a case has either pair, by what bounds it. ROOF is the time by the roofline, of the operations at
 the one rate or of the bytes at the other, whichever is longer, over the time it took; of all convolutions, their geometric
-mean comes last. Kernels not timed before on this adapter are tuned
-first; the choices are kept in the cache folder.";
+mean comes last. Kernels not timed before on this adapter are tuned first; the choices are kept in the cache folder.";
 
 /// Time kernels and compare them with what the adapter can do at most.
 #[derive(Debug, clap::Args)]

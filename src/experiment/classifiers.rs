@@ -1,7 +1,7 @@
 //! Table 3: invertible networks as classifiers.
 
 use super::findings::{Cell, Claim, Findings, Sheet};
-use super::round_trip::{self, RoundTrip};
+use super::round_trip::{RoundTrip, RoundTrips};
 use super::{Experiment, Lab, Scale, Step, Training};
 use crate::config::{Config, OptimizerName, Schedule};
 use crate::error::Result;
@@ -92,17 +92,13 @@ async fn run(lab: &Lab) -> Step<Findings> {
     let mut findings = Findings::default();
     let columns = ["network", "parameters", "test error, %", "best of", "paper, %", "minutes"];
     let mut sheet = Sheet::new("errors", "Test errors on CIFAR-10", columns);
-    let columns = [&["network"], &round_trip::COLUMNS[..]].concat();
-    let caption =
-        format!("{ENCODED} test images encoded and decoded again; 1 is from black to white; {}", round_trip::WHY);
-    let mut trips = Sheet::new("there-and-back", caption, columns);
+    let samples = format!("{ENCODED} test images encoded and decoded again; 1 is from black to white");
+    let mut trips = RoundTrips::new(&samples, &["network"]);
     let mut best = [f64::INFINITY; NETWORKS.len()];
-    let mut there_and_back = Vec::new();
     for Training { name, config, .. } in lab.trainings()? {
         let mut trained = lab.train(&name, &config).await?;
         let found: RoundTrip = lab.measured(&name, &config.to_toml(), RoundTrip::of(&mut trained, ENCODED)).await?;
-        trips.push([name.as_str().into()].into_iter().chain(found.cells()));
-        there_and_back.push((name.clone(), found));
+        trips.push([name.as_str().into()], &config, &found);
         let error = 100.0 * (1.0 - trained.test("accuracy"));
         let kind = NETWORKS.iter().position(|(kind, _)| *kind == network(&name)).expect("a network of the table");
         best[kind] = best[kind].min(error);
@@ -117,7 +113,6 @@ async fn run(lab: &Lab) -> Step<Findings> {
         ]);
     }
     findings.sheet(sheet);
-    findings.sheet(trips);
     let [affine, additive, style, full] = best;
     let glows = affine.min(additive);
     let seen = format!("{full:.2} % and {glows:.2} %");
@@ -126,10 +121,7 @@ async fn run(lab: &Lab) -> Step<Findings> {
     findings.claim(Claim::new("so has the i-ResNet in the layout of a Glow", style < glows, seen));
     let seen = format!("{style:.2} % and {full:.2} %");
     findings.claim(Claim::new("factoring out costs accuracy", style > full, seen));
-    for (who, kind) in [("the i-ResNets", "iresnet"), ("the Glows", "glow")] {
-        let of_kind = there_and_back.iter().filter(|(name, _)| name.starts_with(kind)).map(|(_, found)| found);
-        findings.claim(RoundTrip::together(of_kind).claim(who));
-    }
+    trips.report(&mut findings);
     Ok(findings)
 }
 

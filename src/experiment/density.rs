@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::findings::{Cell, Claim, Findings, Sheet};
-use super::round_trip::{self, RoundTrip};
+use super::round_trip::{RoundTrip, RoundTrips};
 use super::{Experiment, Lab, Scale, Step, Trained, Training};
 use crate::cli::images::Form;
 use crate::config::Config;
@@ -113,10 +113,8 @@ async fn run(lab: &Lab) -> Step<Findings> {
         "Bits per dimension on the test set; at the reduced scale on its first images",
         columns,
     );
-    let columns = [&["data", "model"], &round_trip::COLUMNS[..]].concat();
-    let caption =
-        format!("{ENCODED} test images encoded and decoded again; 1 is from black to white; {}", round_trip::WHY);
-    let mut trips = Sheet::new("there-and-back", caption, columns);
+    let samples = format!("{ENCODED} test images encoded and decoded again; 1 is from black to white");
+    let mut trips = RoundTrips::new(&samples, &["data", "model"]);
     let mut all = Vec::new();
     for Training { name, config, .. } in lab.trainings()? {
         let mut trained = lab.train(&name, &config).await?;
@@ -135,7 +133,7 @@ async fn run(lab: &Lab) -> Step<Findings> {
             (found.samples as f64).into(),
             (trained.seconds() / 60.0).into(),
         ]);
-        trips.push([set.into(), model.into()].into_iter().chain(found.there_and_back.cells()));
+        trips.push([set.into(), model.into()], &config, &found.there_and_back);
         let pictures = Form::of(&config, &trained.folder)?.pictures(&found.drawn);
         let file = format!("samples-{name}.png");
         let lost = pictures.iter().any(|picture| picture.data().iter().any(|value| value.is_nan()));
@@ -151,12 +149,6 @@ async fn run(lab: &Lab) -> Step<Findings> {
         all.push(found);
     }
     findings.sheet(sheet);
-    findings.sheet(trips);
-    let mut sheet = Sheet::new("literature", "As the paper lists them, bits/dim", ["model", "MNIST", "CIFAR-10"]);
-    for (model, mnist, cifar) in LITERATURE {
-        sheet.push([model.into(), mnist.into(), cifar.into()]);
-    }
-    findings.sheet(sheet);
     for (set, pair) in ["MNIST", "CIFAR-10"].into_iter().zip(all.chunks_exact(2)) {
         let (iresnet, glow) = (&pair[0], &pair[1]);
         let text = format!("{set}: the i-ResNet is as good as the Glow, to 5 %");
@@ -166,10 +158,12 @@ async fn run(lab: &Lab) -> Step<Findings> {
         let off = iresnet.probes + iresnet.bias.unwrap_or(f64::INFINITY);
         findings.claim(Claim::new(text, off < 1e-3, format!("{off:.1e}")));
     }
-    for (who, of_pair) in [("the i-ResNets", 0), ("the Glows", 1)] {
-        let trips = all.chunks_exact(2).map(|pair| &pair[of_pair].there_and_back);
-        findings.claim(RoundTrip::together(trips).claim(who));
+    trips.report(&mut findings);
+    let mut sheet = Sheet::new("literature", "As the paper lists them, bits/dim", ["model", "MNIST", "CIFAR-10"]);
+    for (model, mnist, cifar) in LITERATURE {
+        sheet.push([model.into(), mnist.into(), cifar.into()]);
     }
+    findings.sheet(sheet);
     Ok(findings)
 }
 

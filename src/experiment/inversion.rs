@@ -4,14 +4,12 @@ use serde::{Deserialize, Serialize};
 use std::time::Instant;
 
 use super::findings::{Claim, Findings, Sheet};
-use super::round_trip::{FAITHFUL, bounded, errors_of, finite, in_words, largest};
+use super::round_trip::{FAITHFUL, bounded, encoded, errors_of, finite, in_words, largest};
 use super::{Experiment, Lab, Scale, Step, Trained, Training};
 use crate::cli::images::Form;
 use crate::config::Config;
-use crate::data::Split;
-use crate::data::source::Source;
 use crate::error::Result;
-use crate::eval::{Evaluator, Inverter, largest_difference};
+use crate::eval::{Inverter, largest_difference};
 use crate::nn::{Solver, Stop};
 use crate::report::{Axis, Chart, ImageGrid, Section, Series};
 
@@ -38,8 +36,6 @@ const SHOWN: usize = 8;
 const LOST: f64 = 0.1;
 /// The errors that charts show: from below rounding to far beyond what a picture can hold.
 const SHOWN_ERRORS: [f64; 2] = [1e-8, 1e3];
-/// Errors beyond this are of numbers that were not finite and were kept as the largest one there is.
-const BEYOND: f64 = 1e30;
 /// Unit of errors.
 const UNIT: &str = "1 = from black to white";
 
@@ -82,6 +78,8 @@ struct Measured {
     originals: Vec<f32>,
     /// What came back of them after the last number of iterations.
     reconstructions: Vec<f32>,
+    /// The largest error of a pixel of each of these; none where it is without bound.
+    of_shown: Vec<Option<f64>>,
 }
 
 async fn run(lab: &Lab) -> Step<Findings> {
@@ -93,8 +91,7 @@ async fn run(lab: &Lab) -> Step<Findings> {
         let measured: Measured = lab.measured(&name, &config.to_toml(), measure(&mut trained)).await?;
         let form = Form::of(&config, &trained.folder)?;
         let rows = grid.take().unwrap_or_else(|| ImageGrid::new().row("original", form.pictures(&measured.originals)));
-        let errors = errors_of(form, &measured.originals, &measured.reconstructions);
-        let captions = errors.into_iter().map(|error| finite(error.filter(|error| *error < BEYOND)).brief()).collect();
+        let captions = measured.of_shown.iter().map(|&error| finite(error).brief()).collect();
         grid = Some(rows.captioned_row(name.replace('-', " = "), form.pictures(&measured.reconstructions), captions));
         all.push((name, trained.test("accuracy"), measured));
     }
@@ -185,11 +182,7 @@ async fn run(lab: &Lab) -> Step<Findings> {
 
 async fn measure(trained: &mut Trained) -> Step<Measured> {
     let form = Form::of(&trained.config, &trained.folder)?;
-    let source = Source::open(&trained.config, None, Split::Test)?;
-    let x = source.at(&(0..IMAGES as u32).collect::<Vec<_>>()).x.into_data();
-    let evaluator = Evaluator::new(&mut trained.network, IMAGES, None).await?;
-    evaluator.run(&x, &[0; IMAGES], 0, 0);
-    let z = evaluator.read("z").await?;
+    let (x, z) = encoded(trained, IMAGES).await?;
     let mut curves = Vec::new();
     let mut last = Vec::new();
     for solver in [Solver::Anderson, Solver::Picard] {
@@ -211,8 +204,9 @@ async fn measure(trained: &mut Trained) -> Step<Measured> {
     }
     let of_input = bounded(largest_difference(&x, &last).into());
     let shown = x.len() / IMAGES * SHOWN;
+    let of_shown = errors_of(form, &x[..shown], &last[..shown]);
     // Files of measurements hold numbers only.
     let reconstructions = last[..shown].iter().map(|&x| if x.is_finite() { x } else { f32::MAX }).collect();
     let [anderson, picard] = curves.try_into().unwrap_or_else(|_| unreachable!("two solvers"));
-    Ok(Measured { picard, anderson, of_input, originals: x[..shown].to_vec(), reconstructions })
+    Ok(Measured { picard, anderson, of_input, originals: x[..shown].to_vec(), reconstructions, of_shown })
 }

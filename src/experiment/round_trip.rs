@@ -7,10 +7,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::findings::{Cell, Claim};
+use super::findings::{Cell, Claim, Findings, Sheet};
 use super::{Step, Trained, median};
 use crate::cli::images::Form;
-use crate::config::Kind;
+use crate::config::{Architecture, Config, Kind};
 use crate::data::Split;
 use crate::data::source::Source;
 use crate::eval::{Evaluator, Inverter, largest_difference};
@@ -20,12 +20,44 @@ use crate::nn::{Solver, Stop};
 const STOP: Stop = Stop { solver: Solver::Anderson, tolerance: 0.0, limit: 100 };
 /// What counts as given back: far below a grey level, and a ten-thousandth of what the eye sees in the plane.
 pub const FAITHFUL: f64 = 1e-5;
-/// What tables of them say below.
-pub const WHY: &str = "nothing bounds what the inverse of a Glow stretches the rounding of latent numbers by (Behrmann et al., \
-                       Understanding and Mitigating Exploding Inverses, 2021), that of an i-ResNet by at most 1 / (1 - c) a block";
 /// Headings of [`RoundTrip::cells`].
-pub const COLUMNS: [&str; 4] =
+const COLUMNS: [&str; 4] =
     ["error there and back, median", "root mean square", "largest", "samples at or above 1e-5, %"];
+
+/// Round trips of all networks of an experiment: a table, and what i-ResNets and Glows do.
+pub struct RoundTrips {
+    sheet: Sheet,
+    iresnets: RoundTrip,
+    glows: RoundTrip,
+}
+
+impl RoundTrips {
+    /// None yet of what `samples` says; `names` are the headings of what tells networks apart.
+    pub fn new(samples: &str, names: &[&str]) -> Self {
+        let caption = format!(
+            "{samples}; nothing bounds what the inverse of a Glow stretches the rounding of latent numbers by (Behrmann et al., \
+             Understanding and Mitigating Exploding Inverses, 2021), that of an i-ResNet by at most 1 / (1 - c) a block"
+        );
+        let none = RoundTrip { errors: Vec::new() };
+        let sheet = Sheet::new("there-and-back", caption, [names, &COLUMNS].concat());
+        Self { sheet, iresnets: none.clone(), glows: none }
+    }
+
+    /// Adds that of a network.
+    pub fn push(&mut self, names: impl IntoIterator<Item = Cell>, config: &Config, trip: &RoundTrip) {
+        self.sheet.push(names.into_iter().chain(trip.cells()));
+        let glow = config.model.architecture == Architecture::Glow;
+        let all = if glow { &mut self.glows } else { &mut self.iresnets };
+        all.errors.extend(&trip.errors);
+    }
+
+    /// Tells of them.
+    pub fn report(self, findings: &mut Findings) {
+        findings.sheet(self.sheet);
+        findings.claim(self.iresnets.claim("the i-ResNets"));
+        findings.claim(self.glows.claim("the Glows"));
+    }
+}
 
 /// Errors of samples after there and back.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -38,11 +70,7 @@ pub struct RoundTrip {
 impl RoundTrip {
     /// Sends the first `count` test samples there and back.
     pub async fn of(trained: &mut Trained, count: usize) -> Step<Self> {
-        let source = Source::open(&trained.config, None, Split::Test)?;
-        let x = source.at(&(0..count as u32).collect::<Vec<_>>()).x.into_data();
-        let evaluator = Evaluator::new(&mut trained.network, count, None).await?;
-        evaluator.run(&x, &vec![0; count], 0, 0);
-        let z = evaluator.read("z").await?;
+        let (x, z) = encoded(trained, count).await?;
         let back = Inverter::new(&mut trained.network, count, STOP).await?.invert(&z).await?.x;
         if trained.config.model.kind != Kind::Toy {
             return Ok(Self { errors: errors_of(Form::of(&trained.config, &trained.folder)?, &x, &back) });
@@ -52,41 +80,36 @@ impl RoundTrip {
         Ok(Self { errors: pairs.map(|(x, back)| bounded(largest_difference(x, back).into())).collect() })
     }
 
-    /// The samples of all of `parts`.
-    pub fn together<'a>(parts: impl IntoIterator<Item = &'a Self>) -> Self {
-        Self { errors: parts.into_iter().flat_map(|part| part.errors.iter().copied()).collect() }
-    }
-
     /// The error in the median; none where it is without bound.
-    pub fn median(&self) -> Option<f64> {
+    fn median(&self) -> Option<f64> {
         bounded(median(&self.infinite()))
     }
 
     /// The root mean square of the samples' errors; none where one is without bound.
-    pub fn root_mean_square(&self) -> Option<f64> {
+    fn root_mean_square(&self) -> Option<f64> {
         let squares: f64 = self.infinite().iter().map(|error| error * error).sum();
         bounded((squares / self.errors.len() as f64).sqrt())
     }
 
     /// The largest error; none where one is without bound.
-    pub fn largest(&self) -> Option<f64> {
+    fn largest(&self) -> Option<f64> {
         largest(&self.errors)
     }
 
     /// How many percent of the samples are not [given back](FAITHFUL).
-    pub fn lost(&self) -> f64 {
+    fn lost(&self) -> f64 {
         let lost = self.infinite().into_iter().filter(|&error| error >= FAITHFUL).count();
         100.0 * lost as f64 / self.errors.len() as f64
     }
 
     /// What stands below [`COLUMNS`].
-    pub fn cells(&self) -> [Cell; COLUMNS.len()] {
+    fn cells(&self) -> [Cell; COLUMNS.len()] {
         [finite(self.median()), finite(self.root_mean_square()), finite(self.largest()), self.lost().into()]
     }
 
     /// That `who` give their samples back, judged by the root mean square; single samples may lie where the inverse stretches
     /// by so much that the rounding of their latent numbers alone moves them further.
-    pub fn claim(&self, who: &str) -> Claim {
+    fn claim(&self, who: &str) -> Claim {
         let text = format!(
             "{who} give {} test samples back to below {FAITHFUL:.0e} (root mean square of the samples' errors)",
             self.errors.len()
@@ -99,6 +122,16 @@ impl RoundTrip {
     fn infinite(&self) -> Vec<f64> {
         self.errors.iter().map(|error| error.unwrap_or(f64::INFINITY)).collect()
     }
+}
+
+/// The first `count` test samples of a network, and what it encodes them as.
+pub async fn encoded(trained: &mut Trained, count: usize) -> Step<(Vec<f32>, Vec<f32>)> {
+    let source = Source::open(&trained.config, None, Split::Test)?;
+    let x = source.at(&(0..count as u32).collect::<Vec<_>>()).x.into_data();
+    let evaluator = Evaluator::new(&mut trained.network, count, None).await?;
+    evaluator.run(&x, &vec![0; count], 0, 0);
+    let z = evaluator.read("z").await?;
+    Ok((x, z))
 }
 
 /// The largest error of a pixel in each image, of the range from black to white; none where it is without bound.
@@ -130,7 +163,6 @@ pub fn in_words(error: Option<f64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
 
     #[test]
     fn errors_are_those_of_pixels() {
@@ -146,6 +178,7 @@ mod tests {
         back[0] = f32::NAN;
         assert_eq!(largest(&errors_of(form, &x, &back)), None);
     }
+
     #[test]
     fn a_round_trip_is_judged_by_its_root_mean_square() {
         let mut found = RoundTrip { errors: vec![Some(3e-6), Some(4e-6)] };
@@ -153,7 +186,13 @@ mod tests {
         assert!((squares - 12.5e-12_f64.sqrt()).abs() < 1e-12, "{squares}");
         assert_eq!((found.median(), found.largest(), found.lost()), (Some(4e-6), Some(4e-6), 0.0));
         assert!(found.claim("Glows").holds);
-        let both = RoundTrip::together([&found, &RoundTrip { errors: vec![Some(1e-5); 2] }]);
+        let glow = Config::preset("toy-8gaussians-glow").unwrap();
+        let mut trips = RoundTrips::new("points", &["data"]);
+        for trip in [&found, &RoundTrip { errors: vec![Some(1e-5); 2] }] {
+            trips.push(["points".into()], &glow, trip);
+        }
+        assert_eq!((trips.iresnets.errors.len(), trips.sheet.rows.len()), (0, 2));
+        let both = trips.glows;
         assert_eq!((both.errors.len(), both.largest(), both.lost()), (4, Some(1e-5), 50.0));
         assert!(both.claim("Glows").holds);
         found.errors[0] = Some(2e-5);

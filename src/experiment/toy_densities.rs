@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::findings::{Cell, Claim, Findings, Sheet};
-use super::round_trip::{self, RoundTrip};
+use super::round_trip::{RoundTrip, RoundTrips};
 use super::{Experiment, Lab, Scale, Step, Trained, Training};
 use crate::config::Config;
 use crate::data::Split;
@@ -81,12 +81,10 @@ async fn run(lab: &Lab) -> Step<Findings> {
         ["data", "i-ResNet, nats", "Glow, nats", "difference", "its standard error", "best possible", "integrals"];
     let caption = "Mean log-likelihood of test points, higher is better";
     let mut sheet = Sheet::new("log-likelihoods", caption, columns);
-    let columns = [&["data", "model"], &round_trip::COLUMNS[..]].concat();
-    let caption = format!("{BATCH} test points encoded and decoded again; {}", round_trip::WHY);
-    let mut trips = Sheet::new("there-and-back", caption, columns);
+    let samples = format!("{BATCH} test points encoded and decoded again");
+    let mut trips = RoundTrips::new(&samples, &["data", "model"]);
     let mut sizes = [0, 0];
     let trainings = lab.trainings()?;
-    let mut there_and_back = Vec::new();
     lab.train_in_pairs(&trainings)?;
     for pair in trainings.chunks_exact(2) {
         let set = pair[0].config.data.name.clone();
@@ -107,8 +105,8 @@ async fn run(lab: &Lab) -> Step<Findings> {
             difference >= -CHANCE * error,
             format!("{difference:+.3} ± {error:.3} nats"),
         ));
-        for (model, learned) in [("i-ResNet", &iresnet), ("Glow", &glow)] {
-            trips.push([set.as_str().into(), model.into()].into_iter().chain(learned.there_and_back.cells()));
+        for ((model, learned), training) in [("i-ResNet", &iresnet), ("Glow", &glow)].into_iter().zip(pair) {
+            trips.push([set.as_str().into(), model.into()], &training.config, &learned.there_and_back);
         }
         let integrals = format!("{:.3}, {:.3}", iresnet.integral, glow.integral);
         sheet.push([
@@ -120,7 +118,6 @@ async fn run(lab: &Lab) -> Step<Findings> {
             Cell::from(toy::negative_entropy(&set)),
             integrals.into(),
         ]);
-        there_and_back.push([iresnet.there_and_back, glow.there_and_back]);
         let source = Source::open(&pair[0].config, None, Split::Test)?;
         let points = source.at(&(0..20_000).collect::<Vec<_>>()).x.into_data();
         let points: Vec<[f32; 2]> = points.chunks_exact(2).map(|p| [p[0], p[1]]).collect();
@@ -135,15 +132,11 @@ async fn run(lab: &Lab) -> Step<Findings> {
         findings.picture(section, &file, &caption);
     }
     findings.sheet(sheet);
-    findings.sheet(trips);
     let [iresnet, glow] = sizes;
     let text = "both have about as many parameters (to 20 %)";
     let near = (iresnet as f64 / glow as f64 - 1.0).abs() < 0.2;
     findings.claim(Claim::new(text, near, format!("{iresnet} and {glow}")));
-    for (who, of_pair) in [("the i-ResNets", 0), ("the Glows", 1)] {
-        let trips = there_and_back.iter().map(|pair| &pair[of_pair]);
-        findings.claim(RoundTrip::together(trips).claim(who));
-    }
+    trips.report(&mut findings);
     Ok(findings)
 }
 
