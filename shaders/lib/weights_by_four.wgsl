@@ -1,4 +1,4 @@
-// Weights whose number is a multiple of four, for conv2d_3x3_subgroup.wgsl: read by fours.
+// Weights whose number is a multiple of four, for the 3 × 3 kernels with subgroups: read by fours.
 
 @group(0) @binding(1) var<storage, read> w: array<vec4<f32>>;
 

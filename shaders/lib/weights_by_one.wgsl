@@ -1,4 +1,4 @@
-// Weights of any number, for conv2d_3x3_subgroup.wgsl.
+// Weights of any number, for the 3 × 3 kernels with subgroups.
 
 @group(0) @binding(1) var<storage, read> w: array<f32>;
 

@@ -20,7 +20,7 @@ pub fn variants(g: &Geometry, role: Role) -> Vec<Launch> {
         match role {
             Role::Output | Role::InputGrad => {
                 if HAS_SUBGROUPS {
-                    all.push(subgroup_3x3(g, role));
+                    all.push(rows_3x3(g, role).unwrap_or_else(|| subgroup_3x3(g, role)));
                 }
                 all.push(registers_3x3(g, role));
             }
@@ -68,7 +68,7 @@ impl Blocks {
     fn of(g: &Geometry) -> Self {
         // For 3 × 3 kernels the blocks of the tiled kernel, of which it takes 64 pixels at a time; otherwise whole images.
         let tiled = g.kernel == [3, 3];
-        let size = if tiled { [unit_height(g.out_height()), 4] } else { [g.out_height(), g.out_width()] };
+        let size = if tiled { [unit_height(g.out_height(), 16), 4] } else { [g.out_height(), g.out_width()] };
         let at_a_time = if tiled { 16 / size[0] } else { 1 };
         let count = g.batch * g.out_height().div_ceil(size[0]) * g.out_width().div_ceil(size[1]);
         let steps = count.div_ceil(at_a_time);
@@ -80,10 +80,11 @@ impl Blocks {
     }
 }
 
-/// Rows in a unit of the 3 × 3 kernels, for images of this height: as few rows past the end as can be, and then as
-/// large as can be.
-fn unit_height(height: usize) -> usize {
-    [16, 8, 4].into_iter().min_by_key(|unit| height.div_ceil(*unit) * unit).unwrap_or(4)
+/// Rows in a unit of the 3 × 3 kernels, at most `most`, for images of this height: as few rows past the end as can be, and
+/// then as large as can be.
+fn unit_height(height: usize, most: usize) -> usize {
+    let units = [16, 8, 4].into_iter().filter(|unit| *unit <= most);
+    units.min_by_key(|unit| height.div_ceil(*unit) * unit).unwrap_or(4)
 }
 
 /// From which channels and pixels a 3 × 3 convolution computes which, in the direction of its role.
@@ -168,17 +169,44 @@ fn registers_launch(
 /// The 3 × 3 kernel with a channel to a lane, for the output or the input gradient.
 fn subgroup_3x3(g: &Geometry, role: Role) -> Launch {
     let Direction { to, to_size: [to_height, to_width], mut constants, at_a_time } = Direction::of(g, role);
-    let unit = unit_height(to_height);
+    let unit = unit_height(to_height, 16);
     let units = g.batch * to_height.div_ceil(unit) * to_width.div_ceil(4);
     constants.push(("UNIT_HEIGHT", unit));
-    let weights = if (g.groups * g.out_channels * g.in_channels * 9).is_multiple_of(4) {
+    let files = vec![GRID, emit_row(at_a_time), nine_weights(g), wgsl!("../../shaders/conv2d_3x3_subgroup.wgsl")];
+    let groups = units.div_ceil(16 / unit) * to.div_ceil(8) * g.groups;
+    Launch { at_a_time, ..subgroup_launch("subgroup".into(), files, constants, groups) }
+}
+
+/// The same for images of rows that fill wide tiles, where pixels are loaded by fours.
+fn rows_3x3(g: &Geometry, role: Role) -> Option<Launch> {
+    let fours = match g.width {
+        4 => 1,
+        8 => 2,
+        width if width.is_multiple_of(16) => 4,
+        _ => return None,
+    };
+    if g.padding != [1, 1] {
+        return None;
+    }
+    let Direction { to, to_size: [to_height, to_width], mut constants, at_a_time } = Direction::of(g, role);
+    let tile_rows = 16 / fours;
+    let unit = unit_height(to_height, tile_rows);
+    let units = g.batch * to_height.div_ceil(unit) * (to_width / (4 * fours));
+    constants.retain(|(name, _)| !name.starts_with("PAD"));
+    constants.push(("UNIT_HEIGHT", unit));
+    constants.push(("FOURS", fours));
+    let files = vec![GRID, emit_row(at_a_time), nine_weights(g), wgsl!("../../shaders/conv2d_3x3_rows_subgroup.wgsl")];
+    let groups = units.div_ceil(tile_rows / unit) * to.div_ceil(8) * g.groups;
+    Some(Launch { at_a_time, ..subgroup_launch("rows".into(), files, constants, groups) })
+}
+
+/// The file with `nine_weights`.
+fn nine_weights(g: &Geometry) -> &'static str {
+    if (g.groups * g.out_channels * g.in_channels * 9).is_multiple_of(4) {
         wgsl!("../../shaders/lib/weights_by_four.wgsl")
     } else {
         wgsl!("../../shaders/lib/weights_by_one.wgsl")
-    };
-    let files = vec![GRID, emit_row(at_a_time), weights, wgsl!("../../shaders/conv2d_3x3_subgroup.wgsl")];
-    let groups = units.div_ceil(16 / unit) * to.div_ceil(8) * g.groups;
-    Launch { at_a_time, ..subgroup_launch("subgroup".into(), files, constants, groups) }
+    }
 }
 
 /// The kernel of the 3 × 3 weight gradient with an input channel to a lane, which keeps the sums for so many output

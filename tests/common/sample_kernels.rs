@@ -51,6 +51,8 @@ fn hand_written() -> Vec<Kernel> {
     };
     let geometries = [
         square(32, [64, 64], 16, 3, 1),
+        square(32, [32, 32], 32, 3, 1),
+        square(32, [64, 64], 14, 3, 1),
         square(128, [16, 32], 32, 3, 2),
         square(32, [64, 64], 16, 1, 1),
         square(32, [64, 64], 7, 1, 1),
