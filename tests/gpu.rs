@@ -9,7 +9,7 @@ use common::on_every_adapter;
 use iresnet::error::Error;
 use iresnet::gpu::{Gpu, Memory, Session, Tuning, block_on};
 use iresnet::graph::Scope;
-use iresnet::plan::program::{Binding, Buffer, BufferKind, Command, Kernel, Program, Variant};
+use iresnet::plan::program::{Binding, Buffer, BufferKind, Command, Kernel, Program, Suits, Variant};
 use iresnet::shape::Shape;
 
 /// Invocations of a workgroup of the test kernels.
@@ -53,7 +53,7 @@ fn variant(name: &str, source: &str, len: usize) -> Variant {
         groups: (len as u32).div_ceil(SIZE),
         workgroup_size: SIZE,
         workgroup_bytes: 0,
-        subgroup: 0,
+        suits: Suits::Any,
     }
 }
 

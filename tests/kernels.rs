@@ -8,6 +8,7 @@ mod raw;
 use iresnet::ops::conv2d::{Geometry, Role};
 use iresnet::ops::matmul;
 use iresnet::plan::launch::Launch;
+use iresnet::plan::program::Suits;
 use iresnet::plan::{conv2d as conv2d_plan, matmul as matmul_plan};
 
 /// Largest error allowed, in units of sqrt(terms) · 2⁻²⁴: with operands below one in magnitude, every term and every
@@ -168,9 +169,9 @@ fn kernels_are_valid() {
         let source = raw::link(&launch);
         let module = naga::front::wgsl::parse_str(&source)
             .unwrap_or_else(|error| panic!("{}: {}", launch.name, error.emit_to_string(&source)));
-        let capabilities = match launch.subgroup {
-            0 => naga::valid::Capabilities::empty(),
-            _ => naga::valid::Capabilities::SUBGROUP,
+        let capabilities = match launch.suits {
+            Suits::Subgroups(_) => naga::valid::Capabilities::SUBGROUP,
+            Suits::Any | Suits::Processors => naga::valid::Capabilities::empty(),
         };
         let info = naga::valid::Validator::new(naga::valid::ValidationFlags::all(), capabilities)
             .subgroup_stages(naga::valid::ShaderStages::COMPUTE)

@@ -25,7 +25,7 @@ use crate::error::{Error, Result};
 use crate::graph::Scope;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::plan::program::Command;
-use crate::plan::program::{Binding, Kernel, Program, Variant};
+use crate::plan::program::{Binding, Kernel, Program, Suits, Variant};
 
 /// Seconds of work in a timed submission: enough to drown the cost of submitting and waiting.
 #[cfg(not(target_arch = "wasm32"))]
@@ -80,13 +80,13 @@ enum Mode {
 }
 
 impl Tuning {
-    /// No timing: the first variant that fits the device.
+    /// No timing: the variant expected to be fastest on such a device.
     pub fn first() -> Self {
         Self { mode: Mode::First, known: Known::new() }
     }
 
     /// No timing: the variant that `choices` (from [`Tuning::choices`]) names for the kernel's family, where it has one
-    /// that still exists and fits; else the first that fits.
+    /// that still exists and fits; else the one expected to be fastest.
     pub fn fixed(choices: BTreeMap<String, String>) -> Self {
         Self { mode: Mode::Fixed(choices), known: Known::new() }
     }
@@ -130,7 +130,7 @@ impl Tuning {
     }
 
     /// Limits the time that one [`Session::bind`](super::Session::bind) may spend on timing (10 s unless told). What is
-    /// not timed by then gets the first variant that fits, and is timed another time.
+    /// not timed by then gets the variant expected to be fastest, and is timed another time.
     pub fn with_budget(mut self, limit: Duration) -> Self {
         if let Mode::Measured { budget, .. } = &mut self.mode {
             *budget = limit;
@@ -170,7 +170,7 @@ impl Tuning {
         let mut found = BTreeMap::new();
         let mut seen = HashSet::new();
         for (index, kernel) in program.kernels.iter().enumerate() {
-            let fitting: Vec<&Variant> = kernel.variants.iter().filter(|variant| fits(gpu, variant)).collect();
+            let fitting = candidates(gpu, kernel);
             let known = self.known.get(&key).and_then(|known| known.get(&kernel.family));
             // Variants that are new since, or that time was not left for, have their chance now.
             let is_known = known.is_some_and(|choice| {
@@ -217,9 +217,8 @@ impl Tuning {
             Mode::Fixed(choices) => choices.get(&kernel.family),
             Mode::Measured { .. } => self.known(gpu, &kernel.family).map(|choice| &choice.variant),
         };
-        let mut fitting = kernel.variants.iter().filter(|variant| fits(gpu, variant));
         let named = kernel.variants.iter().find(|variant| Some(&variant.name) == chosen && fits(gpu, variant));
-        named.or_else(|| fitting.next()).ok_or_else(|| {
+        named.or_else(|| candidates(gpu, kernel).first().copied()).ok_or_else(|| {
             let limits = gpu.limits();
             Error::Gpu(format!(
                 "no variant of kernel `{}` fits {}, which allows {} invocations and {} bytes in a workgroup",
@@ -250,7 +249,19 @@ fn fits(gpu: &Gpu, variant: &Variant) -> bool {
     let limits = gpu.limits();
     variant.workgroup_size <= limits.invocations
         && variant.workgroup_bytes <= limits.workgroup_bytes
-        && (variant.subgroup == 0 || variant.subgroup == gpu.subgroup())
+        && !matches!(variant.suits, Suits::Subgroups(size) if size != gpu.subgroup())
+}
+
+/// The variants that fit and are worth trying, the one to use untried first.
+fn candidates<'a>(gpu: &Gpu, kernel: &'a Kernel) -> Vec<&'a Variant> {
+    let mut fitting: Vec<&Variant> = kernel.variants.iter().filter(|variant| fits(gpu, variant)).collect();
+    if !gpu.info().is_software {
+        fitting.sort_by_key(|variant| variant.suits == Suits::Processors);
+    } else if fitting.iter().any(|variant| matches!(variant.suits, Suits::Subgroups(_))) {
+        // These do what the others do with fewer loads.
+        fitting.retain(|variant| variant.suits != Suits::Processors);
+    }
+    fitting
 }
 
 /// Bindings with which a command runs the kernel.

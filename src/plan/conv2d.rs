@@ -7,6 +7,7 @@
 
 use super::launch::Launch;
 use super::matmul::Product;
+use super::program::Suits;
 use crate::ops::conv2d::{Geometry, Role};
 use crate::wgsl::wgsl;
 
@@ -121,15 +122,15 @@ impl Direction {
     }
 }
 
-/// The 3 × 3 kernel with 8 pixels of four channels to an invocation, for the output or the input gradient.
+/// The 3 × 3 kernel with 4 × 8 pixels of four channels to an invocation, for the output or the input gradient.
 fn registers_3x3(g: &Geometry, role: Role) -> Launch {
     let Direction { to, to_size: [height, width], constants, at_a_time } = Direction::of(g, role);
-    let tiles = g.batch * height * width.div_ceil(8);
+    let tiles = g.batch * height.div_ceil(4) * width.div_ceil(8);
     let files = vec![GRID, emit_row(at_a_time), wgsl!("../../shaders/conv2d_3x3_registers.wgsl")];
     registers_launch(files, constants, at_a_time, tiles.div_ceil(64) * to.div_ceil(4) * g.groups)
 }
 
-/// The 1 × 1 kernel with 8 pixels of four channels to an invocation, for the output or the input gradient.
+/// The 1 × 1 kernel with 16 pixels of eight channels to an invocation, for the output or the input gradient.
 fn registers_1x1(g: &Geometry, role: Role) -> Launch {
     let grad = role == Role::InputGrad;
     let (from, to) = if grad { (g.out_channels, g.in_channels) } else { (g.in_channels, g.out_channels) };
@@ -143,9 +144,9 @@ fn registers_1x1(g: &Geometry, role: Role) -> Launch {
         ("INPUT_GRAD", grad.into()),
     ];
     let at_a_time = if pixels.is_multiple_of(4) { 4 } else { 1 };
-    let tiles = g.batch * pixels.div_ceil(8);
+    let tiles = g.batch * pixels.div_ceil(16);
     let files = vec![GRID, emit_row(at_a_time), wgsl!("../../shaders/conv2d_1x1_registers.wgsl")];
-    registers_launch(files, constants, at_a_time, tiles.div_ceil(64) * to.div_ceil(4) * g.groups)
+    registers_launch(files, constants, at_a_time, tiles.div_ceil(64) * to.div_ceil(8) * g.groups)
 }
 
 fn registers_launch(
@@ -162,7 +163,7 @@ fn registers_launch(
         groups: groups as u32,
         workgroup_size: 64,
         workgroup_bytes: 0,
-        subgroup: 0,
+        suits: Suits::Processors,
     }
 }
 
@@ -246,7 +247,7 @@ fn subgroup_launch(
         groups: groups as u32,
         workgroup_size: 8,
         workgroup_bytes: 0,
-        subgroup: 8,
+        suits: Suits::Subgroups(8),
     }
 }
 
@@ -340,7 +341,7 @@ pub(super) fn tiled_launch(
         groups: groups as u32,
         workgroup_size: 64,
         workgroup_bytes: if tile == 64 { 2 * 64 * 8 * 4 } else { 2 * 32 * 32 * 4 },
-        subgroup: 0,
+        suits: Suits::Any,
     }
 }
 

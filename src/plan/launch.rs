@@ -1,5 +1,6 @@
 //! How a hand-written shader is set to work on one problem.
 
+use super::program::Suits;
 use crate::wgsl::wgsl;
 
 /// One variant of a hand-written kernel for given extents. The plan joins it with its epilogue into a
@@ -25,10 +26,9 @@ pub struct Launch {
     pub workgroup_size: u32,
     /// Bytes of workgroup memory.
     pub workgroup_bytes: u32,
-    /// Where not zero, the kernel uses subgroup operations and is right only where every subgroup has exactly this many
-    /// invocations: natively, on a device with that feature. (Browsers would want `enable subgroups;`, which naga does
+    /// Which devices it is for. (Subgroups are for native devices: browsers would want `enable subgroups;`, which naga does
     /// not know yet.)
-    pub subgroup: u32,
+    pub suits: Suits,
 }
 
 impl Launch {

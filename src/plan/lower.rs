@@ -10,7 +10,7 @@ use super::codegen::{Index, Writer};
 use super::conv2d::to_u32;
 use super::fuse::{self, Fusion, Group};
 use super::launch::{self, Launch};
-use super::program::{Kernel, Variant};
+use super::program::{Kernel, Suits, Variant};
 use super::{Place, Plan, Planner, Step, Value, ValueId};
 use crate::graph::{Graph, NodeId, Scope};
 use crate::ops::Op;
@@ -426,7 +426,7 @@ fn variant(name: &str, source: String, groups: usize, workgroup_size: usize, wor
         groups: u32::try_from(groups).expect("fewer than 2^32 workgroups"),
         workgroup_size: workgroup_size as u32,
         workgroup_bytes: workgroup_bytes as u32,
-        subgroup: 0,
+        suits: Suits::Any,
     }
 }
 
@@ -451,7 +451,7 @@ fn linked(launch: &Launch, generated: &str) -> Variant {
         groups: launch.groups,
         workgroup_size: launch.workgroup_size,
         workgroup_bytes: launch.workgroup_bytes,
-        subgroup: launch.subgroup,
+        suits: launch.suits,
     }
 }
 

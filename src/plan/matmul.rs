@@ -2,6 +2,7 @@
 
 use super::conv2d::{GRID, emit_row, tiled_launch, to_u32};
 use super::launch::Launch;
+use super::program::Suits;
 use crate::ops::matmul::Geometry;
 use crate::wgsl::wgsl;
 
@@ -119,7 +120,7 @@ impl Product {
             groups: (tiles * self.outer * self.splits()) as u32,
             workgroup_size: 8,
             workgroup_bytes: 0,
-            subgroup: 8,
+            suits: Suits::Subgroups(8),
         }
     }
 }
@@ -150,7 +151,7 @@ fn thin(g: &Geometry, name: &str, columns: &'static str, at_a_time: usize) -> La
         groups: (g.batch * g.m * g.n / at_a_time).div_ceil(workgroup_size) as u32,
         workgroup_size: workgroup_size as u32,
         workgroup_bytes: 0,
-        subgroup: 0,
+        suits: Suits::Any,
     }
 }
 

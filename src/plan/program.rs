@@ -73,8 +73,19 @@ pub struct Variant {
     pub workgroup_size: u32,
     /// Bytes of workgroup memory.
     pub workgroup_bytes: u32,
-    /// Where not zero, the variant needs subgroups of exactly this many invocations.
-    pub subgroup: u32,
+    /// Which devices it is for.
+    pub suits: Suits,
+}
+
+/// Which devices a variant is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Suits {
+    /// All of them.
+    Any,
+    /// Those on which every subgroup has exactly this many invocations: it uses subgroup operations, and is wrong elsewhere.
+    Subgroups(u32),
+    /// Processors that run several invocations as a vector. Right everywhere, but elsewhere not what one would try first.
+    Processors,
 }
 
 /// A distinct piece of GPU code. All variants take the same bindings and compute the same function.
@@ -88,7 +99,8 @@ pub struct Kernel {
     pub inputs: usize,
     /// Number of read-write bindings.
     pub outputs: usize,
-    /// At least one variant; the first is the default. Several are timed and the fastest that fits the device is kept.
+    /// At least one variant, the one expected to be fastest first. Several are timed and the fastest that fits the device
+    /// is kept.
     pub variants: Vec<Variant>,
     /// Floating-point operations of one run, for cost estimates and reports.
     pub flops: u64,

@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use iresnet::plan::launch::Launch;
+use iresnet::plan::program::Suits;
 use pollster::block_on;
 
 /// An open device.
@@ -53,7 +54,7 @@ impl Gpu {
     /// Whether the device grants what a kernel asks for.
     pub(crate) fn fits(&self, launch: &Launch) -> bool {
         let limits = self.device.limits();
-        (launch.subgroup == 0 || launch.subgroup == self.subgroup)
+        !matches!(launch.suits, Suits::Subgroups(size) if size != self.subgroup)
             && launch.workgroup_bytes <= limits.max_compute_workgroup_storage_size
             && launch.workgroup_size <= limits.max_compute_invocations_per_workgroup
     }

@@ -5,7 +5,7 @@ use iresnet::graph::{Function, Graph, NodeId};
 use iresnet::ops::conv2d::{Geometry, Role};
 use iresnet::ops::matmul;
 use iresnet::plan::launch::Launch;
-use iresnet::plan::program::{Kernel, Program, Variant};
+use iresnet::plan::program::{Kernel, Program, Suits, Variant};
 use iresnet::plan::{self, Limits};
 use iresnet::random::Distribution;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ fn kernel(label: String, launches: Vec<Launch>) -> Kernel {
             groups: launch.groups,
             workgroup_size: launch.workgroup_size,
             workgroup_bytes: launch.workgroup_bytes,
-            subgroup: launch.subgroup,
+            suits: launch.suits,
         }
     };
     let variants = launches.into_iter().map(link).collect();
@@ -93,7 +93,7 @@ fn of_the_executor() -> Vec<Kernel> {
             groups: 1,
             workgroup_size,
             workgroup_bytes: 0,
-            subgroup: 0,
+            suits: Suits::Any,
         }],
         flops: 0,
         traffic: 0,
