@@ -1,26 +1,18 @@
 // Convolution with a 1 × 1 kernel and stride 1, forward or in its input, for processors whose vectors run over
 // invocations, and which have no use for workgroup memory.
 //
-// An invocation keeps 16 pixels of the result for each of eight channels in registers. Per source channel it loads 16
-// pixels and 8 weights for 128 multiply-adds. All invocations of a workgroup have the same eight channels.
+// An invocation keeps 8 pixels of the result for each of four channels in registers. Per source channel it loads 8
+// pixels and 4 weights for 32 multiply-adds. All invocations of a workgroup have the same four channels.
 //
 // `emit_row` is in lib/emit_four.wgsl or lib/emit_ones.wgsl.
 
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(1) var<storage, read> w: array<f32>;
 
-const TILES_X = (PIXELS + 15u) / 16u;
+const TILES_X = (PIXELS + 7u) / 8u;
 const TILES = BATCH * TILES_X;
-const CHANNEL_TILES = (TO_CHANNELS + 7u) / 8u;
+const CHANNEL_TILES = (TO_CHANNELS + 3u) / 4u;
 const SIZE = 64u;
-
-// Sixteen neighbouring pixels of a channel.
-struct Sixteen {
-    a: vec4<f32>,
-    b: vec4<f32>,
-    c: vec4<f32>,
-    d: vec4<f32>,
-}
 
 // Four neighbouring pixels of a channel whose first pixel has number `start`. Those past its end are not stored.
 fn load(start: u32, pixel: u32) -> vec4<f32> {
@@ -29,31 +21,24 @@ fn load(start: u32, pixel: u32) -> vec4<f32> {
     return vec4(x[min(at, last)], x[min(at + 1u, last)], x[min(at + 2u, last)], x[min(at + 3u, last)]);
 }
 
-fn add(sum: Sixteen, source: Sixteen, weight: f32) -> Sixteen {
-    let w = vec4(weight);
-    return Sixteen(
-        fma(w, source.a, sum.a), fma(w, source.b, sum.b), fma(w, source.c, sum.c), fma(w, source.d, sum.d),
-    );
-}
-
-fn weight(to: u32, from_channel: u32, slab: u32) -> f32 {
+fn weight(to: u32, from_channel: u32, slab: u32) -> vec4<f32> {
     // A channel past the end computes the last one again and is not stored.
     let channel = min(to, TO_CHANNELS - 1u);
-    return w[select(
+    return vec4(w[select(
         (slab * TO_CHANNELS + channel) * FROM_CHANNELS + from_channel,
         (slab * FROM_CHANNELS + from_channel) * TO_CHANNELS + channel,
         INPUT_GRAD != 0u,
-    )];
+    )]);
 }
 
-fn store(sum: Sixteen, image: u32, slab: u32, channel: u32, pixel: u32) {
+fn store(first: vec4<f32>, second: vec4<f32>, image: u32, slab: u32, channel: u32, pixel: u32) {
+    if (channel >= TO_CHANNELS) {
+        return;
+    }
     let start = ((image * GROUPS + slab) * TO_CHANNELS + channel) * PIXELS;
-    var fours = array<vec4<f32>, 4>(sum.a, sum.b, sum.c, sum.d);
-    for (var k = 0u; k < 4u; k++) {
-        let at = pixel + 4u * k;
-        if (channel < TO_CHANNELS && at < PIXELS) {
-            emit_row(start + at, min(4u, PIXELS - at), fours[k]);
-        }
+    emit_row(start + pixel, min(4u, PIXELS - pixel), first);
+    if (pixel + 4u < PIXELS) {
+        emit_row(start + pixel + 4u, min(4u, PIXELS - pixel - 4u), second);
     }
 }
 
@@ -69,40 +54,38 @@ fn main(
         return;
     }
     let slab = group % GROUPS; // of channels
-    let channel = group / GROUPS % CHANNEL_TILES * 8u;
+    let channel = group / GROUPS % CHANNEL_TILES * 4u;
     let image = tile / TILES_X;
-    let pixel = tile % TILES_X * 16u;
+    let pixel = tile % TILES_X * 8u;
     var start = (image * GROUPS + slab) * FROM_CHANNELS * PIXELS;
 
-    let zero = Sixteen(vec4(0.0), vec4(0.0), vec4(0.0), vec4(0.0));
-    var s0 = zero;
-    var s1 = zero;
-    var s2 = zero;
-    var s3 = zero;
-    var s4 = zero;
-    var s5 = zero;
-    var s6 = zero;
-    var s7 = zero;
+    var a0 = vec4(0.0);
+    var a1 = vec4(0.0);
+    var b0 = vec4(0.0);
+    var b1 = vec4(0.0);
+    var c0 = vec4(0.0);
+    var c1 = vec4(0.0);
+    var d0 = vec4(0.0);
+    var d1 = vec4(0.0);
     for (var i = 0u; i < FROM_CHANNELS; i++) {
-        let source = Sixteen(
-            load(start, pixel), load(start, pixel + 4u), load(start, pixel + 8u), load(start, pixel + 12u),
-        );
-        s0 = add(s0, source, weight(channel, i, slab));
-        s1 = add(s1, source, weight(channel + 1u, i, slab));
-        s2 = add(s2, source, weight(channel + 2u, i, slab));
-        s3 = add(s3, source, weight(channel + 3u, i, slab));
-        s4 = add(s4, source, weight(channel + 4u, i, slab));
-        s5 = add(s5, source, weight(channel + 5u, i, slab));
-        s6 = add(s6, source, weight(channel + 6u, i, slab));
-        s7 = add(s7, source, weight(channel + 7u, i, slab));
+        let first = load(start, pixel);
+        let second = load(start, pixel + 4u);
+        let a = weight(channel, i, slab);
+        a0 = fma(a, first, a0);
+        a1 = fma(a, second, a1);
+        let b = weight(channel + 1u, i, slab);
+        b0 = fma(b, first, b0);
+        b1 = fma(b, second, b1);
+        let c = weight(channel + 2u, i, slab);
+        c0 = fma(c, first, c0);
+        c1 = fma(c, second, c1);
+        let d = weight(channel + 3u, i, slab);
+        d0 = fma(d, first, d0);
+        d1 = fma(d, second, d1);
         start += PIXELS;
     }
-    store(s0, image, slab, channel, pixel);
-    store(s1, image, slab, channel + 1u, pixel);
-    store(s2, image, slab, channel + 2u, pixel);
-    store(s3, image, slab, channel + 3u, pixel);
-    store(s4, image, slab, channel + 4u, pixel);
-    store(s5, image, slab, channel + 5u, pixel);
-    store(s6, image, slab, channel + 6u, pixel);
-    store(s7, image, slab, channel + 7u, pixel);
+    store(a0, a1, image, slab, channel, pixel);
+    store(b0, b1, image, slab, channel + 1u, pixel);
+    store(c0, c1, image, slab, channel + 2u, pixel);
+    store(d0, d1, image, slab, channel + 3u, pixel);
 }

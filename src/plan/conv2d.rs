@@ -130,7 +130,7 @@ fn registers_3x3(g: &Geometry, role: Role) -> Launch {
     registers_launch(files, constants, at_a_time, tiles.div_ceil(64) * to.div_ceil(4) * g.groups)
 }
 
-/// The 1 × 1 kernel with 16 pixels of eight channels to an invocation, for the output or the input gradient.
+/// The 1 × 1 kernel with 8 pixels of four channels to an invocation, for the output or the input gradient.
 fn registers_1x1(g: &Geometry, role: Role) -> Launch {
     let grad = role == Role::InputGrad;
     let (from, to) = if grad { (g.out_channels, g.in_channels) } else { (g.in_channels, g.out_channels) };
@@ -144,9 +144,9 @@ fn registers_1x1(g: &Geometry, role: Role) -> Launch {
         ("INPUT_GRAD", grad.into()),
     ];
     let at_a_time = if pixels.is_multiple_of(4) { 4 } else { 1 };
-    let tiles = g.batch * pixels.div_ceil(16);
+    let tiles = g.batch * pixels.div_ceil(8);
     let files = vec![GRID, emit_row(at_a_time), wgsl!("../../shaders/conv2d_1x1_registers.wgsl")];
-    registers_launch(files, constants, at_a_time, tiles.div_ceil(64) * to.div_ceil(8) * g.groups)
+    registers_launch(files, constants, at_a_time, tiles.div_ceil(64) * to.div_ceil(4) * g.groups)
 }
 
 fn registers_launch(
