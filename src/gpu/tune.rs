@@ -2,8 +2,9 @@
 //!
 //! The best tile differs from card to card and from shape to shape, and no model of it is worth having. So each variant
 //! that fits the device runs on scratch memory full of random numbers (zeros would flatter hardware that saves power on
-//! them), and the fastest is kept, in a file if there is one: by adapter, driver and kernel family. A run that must
-//! repeat its bits pins the choices of its first start with [`Tuning::fixed`].
+//! them), and the fastest is kept, in a file if there is one: by adapter, driver and kernel family. What was found on some
+//! adapters is part of the program, and spares them the timing. A run that must repeat its bits pins the choices of its first
+//! start with [`Tuning::fixed`].
 
 use std::collections::BTreeMap;
 #[cfg(not(target_arch = "wasm32"))]
@@ -138,14 +139,17 @@ impl Tuning {
         self
     }
 
-    /// The names of the variants chosen by timing for `gpu`, by kernel family: what a run folder keeps.
+    /// The names of the variants chosen by timing for `gpu`, now or before they were shipped, by kernel family: what a run
+    /// folder keeps.
     pub fn choices(&self, gpu: &Gpu) -> BTreeMap<String, String> {
         match &self.mode {
             Mode::First => BTreeMap::new(),
             Mode::Fixed(choices) => choices.clone(),
             Mode::Measured { .. } => {
+                let mut choices = shipped_for(gpu.info()).cloned().unwrap_or_default();
                 let known = self.known.get(&key(gpu.info())).into_iter().flatten();
-                known.map(|(label, choice)| (label.clone(), choice.variant.clone())).collect()
+                choices.extend(known.map(|(label, choice)| (label.clone(), choice.variant.clone())));
+                choices
             }
         }
     }
@@ -171,13 +175,15 @@ impl Tuning {
         let mut seen = HashSet::new();
         for (index, kernel) in program.kernels.iter().enumerate() {
             let fitting = candidates(gpu, kernel);
+            let shipped = shipped(gpu.info(), &kernel.family);
+            let is_shipped = shipped.is_some_and(|name| fitting.iter().any(|one| one.name == name));
             let known = self.known.get(&key).and_then(|known| known.get(&kernel.family));
             // Variants that are new since, or that time was not left for, have their chance now.
             let is_known = known.is_some_and(|choice| {
                 fitting.iter().any(|one| one.name == choice.variant)
                     && fitting.iter().all(|one| choice.among.contains(&one.name))
             });
-            if is_known || fitting.len() < 2 || !seen.insert(&kernel.family) || start.elapsed() > budget {
+            if is_known || is_shipped || fitting.len() < 2 || !seen.insert(&kernel.family) || start.elapsed() > budget {
                 continue;
             }
             let Some(bindings) = example(&program.commands, index) else { continue };
@@ -212,13 +218,16 @@ impl Tuning {
 
     /// The variant of `kernel` to use.
     pub(super) fn choose<'a>(&self, gpu: &Gpu, kernel: &'a Kernel) -> Result<&'a Variant> {
+        let named = |name: &str| kernel.variants.iter().find(|variant| variant.name == name && fits(gpu, variant));
         let chosen = match &self.mode {
             Mode::First => None,
-            Mode::Fixed(choices) => choices.get(&kernel.family),
-            Mode::Measured { .. } => self.known(gpu, &kernel.family).map(|choice| &choice.variant),
+            Mode::Fixed(choices) => choices.get(&kernel.family).and_then(|name| named(name)),
+            Mode::Measured { .. } => {
+                let own = self.known(gpu, &kernel.family).and_then(|choice| named(&choice.variant));
+                own.or_else(|| named(shipped(gpu.info(), &kernel.family)?))
+            }
         };
-        let named = kernel.variants.iter().find(|variant| Some(&variant.name) == chosen && fits(gpu, variant));
-        named.or_else(|| candidates(gpu, kernel).first().copied()).ok_or_else(|| {
+        chosen.or_else(|| candidates(gpu, kernel).first().copied()).ok_or_else(|| {
             let limits = gpu.limits();
             Error::Gpu(format!(
                 "no variant of kernel `{}` fits {}, which allows {} invocations and {} bytes in a workgroup",
@@ -243,6 +252,30 @@ impl Tuning {
 /// What choices depend on besides the kernel.
 fn key(info: &AdapterInfo) -> String {
     format!("{} | {} | {}", info.backend, info.name, info.driver)
+}
+
+/// What tuning found on the adapters it has been run on, by backend and name of the adapter, then by kernel family. Written by
+/// `examples/ship_tuning.rs`.
+#[cfg(not(target_arch = "wasm32"))]
+const SHIPPED: &str = include_str!("tuned.json");
+
+/// The choices that are part of the program for such an adapter.
+#[cfg(not(target_arch = "wasm32"))]
+fn shipped_for(info: &AdapterInfo) -> Option<&'static BTreeMap<String, String>> {
+    type Table = BTreeMap<String, BTreeMap<String, String>>;
+    static TABLE: std::sync::LazyLock<Table> =
+        std::sync::LazyLock::new(|| serde_json::from_str(SHIPPED).expect("a test reads the table"));
+    TABLE.get(&format!("{} | {}", info.backend, info.name))
+}
+
+/// Nothing is tuned in browsers.
+#[cfg(target_arch = "wasm32")]
+fn shipped_for(_: &AdapterInfo) -> Option<&'static BTreeMap<String, String>> {
+    None
+}
+
+fn shipped(info: &AdapterInfo, family: &str) -> Option<&'static str> {
+    shipped_for(info)?.get(family).map(String::as_str)
 }
 
 fn fits(gpu: &Gpu, variant: &Variant) -> bool {
@@ -414,4 +447,23 @@ fn save(path: &Path, known: &Known) -> std::io::Result<()> {
     let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
     std::fs::write(&temporary, serde_json::to_vec_pretty(known)?)?;
     std::fs::rename(&temporary, path).inspect_err(|_| drop(std::fs::remove_file(&temporary)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shipped_choices_are_variants_of_their_family() {
+        let table: BTreeMap<String, BTreeMap<String, String>> = serde_json::from_str(SHIPPED).unwrap();
+        assert!(!table.is_empty());
+        for (adapter, choices) in &table {
+            assert_eq!(adapter.split(" | ").count(), 2, "{adapter}: a backend and a name");
+            for (family, variant) in choices {
+                let of_subgroups = variant.starts_with("subgroup") || variant == "rows";
+                assert!(!of_subgroups || adapter.contains("256 bits"), "{adapter}: {family} by {variant}");
+                assert!(variant != "rows" || family.contains(" 3×3 "), "{adapter}: {family} by {variant}");
+            }
+        }
+    }
 }

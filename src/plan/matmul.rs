@@ -36,7 +36,7 @@ const MATMUL: &str = wgsl!("../../shaders/matmul.wgsl");
 const COLUMNS_BY_ONE: &str = wgsl!("../../shaders/lib/columns_by_one.wgsl");
 
 /// Where an extent is below this, an element to an invocation is faster than tiles that are nearly empty.
-const THIN: usize = 8;
+const THIN: usize = 16;
 
 /// A matrix product whose columns or inner axis run over several images.
 pub(super) struct Product {
