@@ -5,7 +5,7 @@
 // wide as can be, so that all pixels but those at the sides are loaded by fours, three to a lane. Where a tile is as wide as
 // the image there is nothing at its sides. So there are three loads of pixels and three of weights for 576 multiply-adds.
 //
-// `emit_row` is in lib/emit_four.wgsl, `nine_weights` in lib/weights_by_four.wgsl or lib/weights_by_one.wgsl.
+// `emit_row` is in lib/emit_four.wgsl, `filter_weights` in lib/filter_weights.wgsl.
 
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
 
@@ -164,16 +164,7 @@ fn main(
     var s15 = vec4(0.0);
     for (var i = 0u; i < FROM_CHANNELS; i++) {
         let from_channel = slab * FROM_CHANNELS + i;
-        // The weights of the gradient in the input: transposed, and turned by half a turn.
-        let w0 = select(
-            ((slab * TO_CHANNELS + filter_channel) * FROM_CHANNELS + i) * 9u,
-            ((slab * FROM_CHANNELS + i) * TO_CHANNELS + filter_channel) * 9u,
-            INPUT_GRAD != 0u,
-        );
-        var m = nine_weights(w0);
-        if (INPUT_GRAD != 0u) {
-            m = mat3x3(m[2].zyx, m[1].zyx, m[0].zyx);
-        }
+        let m = filter_weights(slab, filter_channel, i);
         let a = spread(fetch_four(at0, from_channel));
         let b = spread(fetch_four(at1, from_channel));
         let c = spread(fetch_four(at2, from_channel));

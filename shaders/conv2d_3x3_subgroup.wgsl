@@ -7,8 +7,7 @@
 // of them and hands it on with a broadcast. So there are 14 loads and those of the weights for 576 multiply-adds, and no
 // barrier.
 //
-// `emit_row` is in lib/emit_four.wgsl or lib/emit_ones.wgsl, `nine_weights` in lib/weights_by_four.wgsl or
-// lib/weights_by_one.wgsl.
+// `emit_row` is in lib/emit_four.wgsl or lib/emit_ones.wgsl, `filter_weights` in lib/filter_weights.wgsl.
 
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 
@@ -137,16 +136,7 @@ fn main(
     var s15 = vec4(0.0);
     for (var i = 0u; i < FROM_CHANNELS; i++) {
         let from_channel = slab * FROM_CHANNELS + i;
-        // The weights of the gradient in the input: transposed, and turned by half a turn.
-        let w0 = select(
-            ((slab * TO_CHANNELS + filter_channel) * FROM_CHANNELS + i) * 9u,
-            ((slab * FROM_CHANNELS + i) * TO_CHANNELS + filter_channel) * 9u,
-            INPUT_GRAD != 0u,
-        );
-        var m = nine_weights(w0);
-        if (INPUT_GRAD != 0u) {
-            m = mat3x3(m[2].zyx, m[1].zyx, m[0].zyx);
-        }
+        let m = filter_weights(slab, filter_channel, i);
         var rows: array<Row, 24>;
         let q0 = spread(fetch(at0, from_channel), fetch(at1, from_channel), fetch(at2, from_channel));
         let q1 = spread(fetch(at3, from_channel), fetch(at4, from_channel), fetch(at5, from_channel));

@@ -173,7 +173,13 @@ fn subgroup_3x3(g: &Geometry, role: Role) -> Launch {
     let unit = unit_height(to_height, 16);
     let units = g.batch * to_height.div_ceil(unit) * to_width.div_ceil(4);
     constants.push(("UNIT_HEIGHT", unit));
-    let files = vec![GRID, emit_row(at_a_time), nine_weights(g), wgsl!("../../shaders/conv2d_3x3_subgroup.wgsl")];
+    let files = vec![
+        GRID,
+        emit_row(at_a_time),
+        nine_weights(g),
+        FILTER_WEIGHTS,
+        wgsl!("../../shaders/conv2d_3x3_subgroup.wgsl"),
+    ];
     let groups = units.div_ceil(16 / unit) * to.div_ceil(8) * g.groups;
     Launch { at_a_time, ..subgroup_launch("subgroup".into(), files, constants, groups) }
 }
@@ -196,10 +202,18 @@ fn rows_3x3(g: &Geometry, role: Role) -> Option<Launch> {
     constants.retain(|(name, _)| !name.starts_with("PAD"));
     constants.push(("UNIT_HEIGHT", unit));
     constants.push(("FOURS", fours));
-    let files = vec![GRID, emit_row(at_a_time), nine_weights(g), wgsl!("../../shaders/conv2d_3x3_rows_subgroup.wgsl")];
+    let files = vec![
+        GRID,
+        emit_row(at_a_time),
+        nine_weights(g),
+        FILTER_WEIGHTS,
+        wgsl!("../../shaders/conv2d_3x3_rows_subgroup.wgsl"),
+    ];
     let groups = units.div_ceil(tile_rows / unit) * to.div_ceil(8) * g.groups;
     Some(Launch { at_a_time, ..subgroup_launch("rows".into(), files, constants, groups) })
 }
+
+const FILTER_WEIGHTS: &str = wgsl!("../../shaders/lib/filter_weights.wgsl");
 
 /// The file with `nine_weights`.
 fn nine_weights(g: &Geometry) -> &'static str {
