@@ -146,7 +146,9 @@ impl Tuning {
             Mode::First => BTreeMap::new(),
             Mode::Fixed(choices) => choices.clone(),
             Mode::Measured { .. } => {
-                let mut choices = shipped_for(gpu.info()).cloned().unwrap_or_default();
+                let shipped = shipped_for(gpu.info()).into_iter().flatten();
+                let mut choices: BTreeMap<_, _> =
+                    shipped.map(|(family, choice)| (family.clone(), choice.variant.clone())).collect();
                 let known = self.known.get(&key(gpu.info())).into_iter().flatten();
                 choices.extend(known.map(|(label, choice)| (label.clone(), choice.variant.clone())));
                 choices
@@ -175,15 +177,11 @@ impl Tuning {
         let mut seen = HashSet::new();
         for (index, kernel) in program.kernels.iter().enumerate() {
             let fitting = candidates(gpu, kernel);
-            let shipped = shipped(gpu.info(), &kernel.family);
-            let is_shipped = shipped.is_some_and(|name| fitting.iter().any(|one| one.name == name));
-            let known = self.known.get(&key).and_then(|known| known.get(&kernel.family));
-            // Variants that are new since, or that time was not left for, have their chance now.
-            let is_known = known.is_some_and(|choice| {
-                fitting.iter().any(|one| one.name == choice.variant)
-                    && fitting.iter().all(|one| choice.among.contains(&one.name))
-            });
-            if is_known || is_shipped || fitting.len() < 2 || !seen.insert(&kernel.family) || start.elapsed() > budget {
+            let own = self.known.get(&key).and_then(|known| known.get(&kernel.family));
+            let is_settled = own.is_some_and(|choice| settles(&choice.variant, &choice.among, &fitting))
+                || shipped(gpu.info(), &kernel.family)
+                    .is_some_and(|choice| settles(&choice.variant, &choice.among, &fitting));
+            if is_settled || fitting.len() < 2 || !seen.insert(&kernel.family) || start.elapsed() > budget {
                 continue;
             }
             let Some(bindings) = example(&program.commands, index) else { continue };
@@ -224,7 +222,7 @@ impl Tuning {
             Mode::Fixed(choices) => choices.get(&kernel.family).and_then(|name| named(name)),
             Mode::Measured { .. } => {
                 let own = self.known(gpu, &kernel.family).and_then(|choice| named(&choice.variant));
-                own.or_else(|| named(shipped(gpu.info(), &kernel.family)?))
+                own.or_else(|| named(&shipped(gpu.info(), &kernel.family)?.variant))
             }
         };
         chosen.or_else(|| candidates(gpu, kernel).first().copied()).ok_or_else(|| {
@@ -259,10 +257,21 @@ fn key(info: &AdapterInfo) -> String {
 #[cfg(not(target_arch = "wasm32"))]
 const SHIPPED: &str = include_str!("tuned.json");
 
+/// By backend and name of the adapter, then by kernel family.
+type Table = BTreeMap<String, BTreeMap<String, Shipped>>;
+
+/// A choice that is part of the program.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Shipped {
+    /// Name of the variant.
+    pub variant: String,
+    /// Names of all the variants that were timed.
+    pub among: Vec<String>,
+}
+
 /// The choices that are part of the program for such an adapter.
 #[cfg(not(target_arch = "wasm32"))]
-fn shipped_for(info: &AdapterInfo) -> Option<&'static BTreeMap<String, String>> {
-    type Table = BTreeMap<String, BTreeMap<String, String>>;
+fn shipped_for(info: &AdapterInfo) -> Option<&'static BTreeMap<String, Shipped>> {
     static TABLE: std::sync::LazyLock<Table> =
         std::sync::LazyLock::new(|| serde_json::from_str(SHIPPED).expect("a test reads the table"));
     TABLE.get(&format!("{} | {}", info.backend, info.name))
@@ -270,12 +279,19 @@ fn shipped_for(info: &AdapterInfo) -> Option<&'static BTreeMap<String, String>> 
 
 /// Nothing is tuned in browsers.
 #[cfg(target_arch = "wasm32")]
-fn shipped_for(_: &AdapterInfo) -> Option<&'static BTreeMap<String, String>> {
+fn shipped_for(_: &AdapterInfo) -> Option<&'static BTreeMap<String, Shipped>> {
     None
 }
 
-fn shipped(info: &AdapterInfo, family: &str) -> Option<&'static str> {
-    shipped_for(info)?.get(family).map(String::as_str)
+fn shipped(info: &AdapterInfo, family: &str) -> Option<&'static Shipped> {
+    shipped_for(info)?.get(family)
+}
+
+/// Whether `variant`, the best of `among`, is the best of those that fit: those that are new since, or that time was not left
+/// for, have their chance.
+#[cfg(not(target_arch = "wasm32"))]
+fn settles(variant: &str, among: &[String], fitting: &[&Variant]) -> bool {
+    fitting.iter().any(|one| one.name == variant) && fitting.iter().all(|one| among.contains(&one.name))
 }
 
 fn fits(gpu: &Gpu, variant: &Variant) -> bool {
@@ -455,11 +471,12 @@ mod tests {
 
     #[test]
     fn shipped_choices_are_variants_of_their_family() {
-        let table: BTreeMap<String, BTreeMap<String, String>> = serde_json::from_str(SHIPPED).unwrap();
+        let table: Table = serde_json::from_str(SHIPPED).unwrap();
         assert!(!table.is_empty());
         for (adapter, choices) in &table {
             assert_eq!(adapter.split(" | ").count(), 2, "{adapter}: a backend and a name");
-            for (family, variant) in choices {
+            for (family, Shipped { variant, among }) in choices {
+                assert!(among.contains(variant), "{adapter}: {family} by {variant}, which was not timed");
                 let of_subgroups = variant.starts_with("subgroup") || variant == "rows";
                 assert!(!of_subgroups || adapter.contains("256 bits"), "{adapter}: {family} by {variant}");
                 assert!(variant != "rows" || family.contains(" 3×3 "), "{adapter}: {family} by {variant}");
