@@ -1,45 +1,66 @@
-//! How long it takes until a classifier of 6 and one of 54 blocks is ready to train: graph, plan, pipelines, memory.
+//! How long it takes until a classifier of 6 and one of 54 blocks trains: graph, plan, initial values, pipelines, and the first
+//! step, of a batch so small that computing it is no great part.
 //!
 //! `cargo run --release --example startup [ADAPTER]`. The second round shows what the driver's own cache saves.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use iresnet::config::Config;
 use iresnet::error::Result;
 use iresnet::gpu::{Gpu, Tuning, block_on};
-use iresnet::network::Network;
+use iresnet::network::limits;
 use iresnet::nn::{Model, Probes, param};
-use iresnet::plan::{self, Limits};
+use iresnet::plan;
+use iresnet::random::Key;
+use iresnet::train::Trainer;
 
 /// Samples in a step.
-const BATCH: usize = 16;
+const BATCH: usize = 1;
+
+/// How long `work` takes.
+fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
+    let begun = Instant::now();
+    (work(), begun.elapsed())
+}
+
+/// Parts that are timed by themselves; a trainer does all of them.
+fn parts(gpu: &Gpu, config: &Config) -> Result<()> {
+    let (graph, building) = timed(|| Model::new(config).map(|model| model.gradient_graph(BATCH, Probes::Keys)));
+    let graph = graph?;
+    let (program, planning) = timed(|| plan::compile("gradient", &graph, &limits(gpu)));
+    let kernels = program?.kernels.len();
+    let model = Model::new(config)?;
+    let (_, drawing) = timed(|| param::initialize(model.params(), 1));
+    println!("   graph {building:.2?}, plan of {kernels} kernels {planning:.2?}, initial values {drawing:.2?}");
+    Ok(())
+}
 
 async fn measure(adapter: Option<&str>, blocks: usize) -> Result<()> {
     let mut config = Config::default();
     config.model.blocks = vec![blocks; 3];
-    let gpu = Gpu::open(adapter).await?;
+    config.data.batch = BATCH;
     let begun = Instant::now();
-    let model = Model::new(&config)?;
-    let graph = model.gradient_graph(BATCH, Probes::Keys);
-    let built = begun.elapsed();
-    let program = plan::compile("gradient", &graph, &Limits::default())?;
-    let planned = begun.elapsed();
-    let values = param::initialize(model.params(), 1);
-    let mut network = Network::new(&gpu, model, &values, Tuning::first())?;
-    let uploaded = begun.elapsed();
-    // Plans once more, as every task does.
-    let task = network.task("gradient", &graph).await?;
-    let bound = begun.elapsed();
+    let gpu = Gpu::open(adapter).await?;
+    let opened = begun.elapsed();
+    let mut trainer = Trainer::new(&gpu, &config, 1000, Tuning::first(), None).await?;
+    let ready = begun.elapsed();
+    let x = Key::new(1, 0, 0).normals(BATCH * trainer.network().model().input_len());
+    let mut steps = Vec::new();
+    for _ in 0..2 {
+        trainer.step(&x, &[0; BATCH]);
+        while trainer.report(true).await?.is_some() {}
+        steps.push(begun.elapsed());
+    }
     println!(
-        "{:2} blocks: graph {built:.2?}, plan {:.2?}, initial values {:.2?}, plan and bind {:.2?}; {} kernels, {} dispatches",
+        "{:2} blocks: adapter {opened:.2?}, trainer {:.2?}, first step {:.2?}, in all {:.2?}; another step {:.2?}; {} dispatches",
         3 * blocks,
-        planned - built,
-        uploaded - planned,
-        bound - uploaded,
-        program.kernels.len(),
-        task.session().dispatches()
+        ready - opened,
+        steps[0] - ready,
+        steps[0],
+        steps[1] - steps[0],
+        trainer.gradient_task().session().dispatches()
     );
-    Ok(())
+    parts(&gpu, &config)
 }
 
 fn main() -> Result<()> {

@@ -142,11 +142,21 @@ impl Distribution {
 
     /// Number `index` of `key`.
     pub fn draw(self, key: Key, index: u32) -> f64 {
-        let element = index as usize % 4;
+        self.block(key, index / 4)[index as usize % 4]
+    }
+
+    /// The first `len` numbers of `key`.
+    #[track_caller]
+    pub fn draws(self, key: Key, len: usize) -> Vec<f64> {
+        key.fill(len, |key, block| self.block(key, block))
+    }
+
+    /// Numbers `4 · block` to `4 · block + 3` of `key`.
+    fn block(self, key: Key, block: u32) -> [f64; 4] {
         match self {
-            Self::Uniform => uniform(key.block(index / 4)[element]),
-            Self::Normal => key.normal_block(index / 4)[element],
-            Self::Rademacher => [1.0, -1.0][(key.block(index / 4)[element] >> 31) as usize],
+            Self::Uniform => key.uniform_block(block),
+            Self::Normal => key.normal_block(block),
+            Self::Rademacher => key.block(block).map(|word| [1.0, -1.0][(word >> 31) as usize]),
         }
     }
 }
@@ -303,6 +313,10 @@ mod tests {
         for (index, (uniform, normal)) in key.uniforms(11).into_iter().zip(key.normals(11)).enumerate() {
             assert_eq!(uniform, Distribution::Uniform.draw(key, index as u32) as f32);
             assert_eq!(normal, Distribution::Normal.draw(key, index as u32) as f32);
+        }
+        for distribution in [Distribution::Uniform, Distribution::Normal, Distribution::Rademacher] {
+            let single: Vec<f64> = (0..11).map(|index| distribution.draw(key, index)).collect();
+            assert_eq!(distribution.draws(key, 11), single, "{}", distribution.name());
         }
     }
 

@@ -87,7 +87,7 @@ impl Param {
     /// The initial value for a seed below 2⁴⁸; `position` is the tensor's position in the model.
     pub fn initialize(&self, seed: u64, position: u32) -> Tensor {
         let key = Key::new(seed, position, stream::INITIALIZE);
-        let draw = |distribution: Distribution| (0..self.shape.len()).map(move |i| distribution.draw(key, i as u32));
+        let draw = |distribution: Distribution| distribution.draws(key, self.shape.len()).into_iter();
         let data: Vec<f32> = match self.init {
             Init::Constant(value) => vec![value as f32; self.shape.len()],
             Init::Uniform { bound } => {
