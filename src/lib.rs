@@ -130,5 +130,6 @@ pub mod run;
 pub mod shape;
 mod sorted;
 pub mod tensor;
+mod threads;
 pub mod train;
 mod wgsl;

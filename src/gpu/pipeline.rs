@@ -12,6 +12,8 @@ use std::sync::Mutex;
 use super::buffer::Buffer;
 use super::{Gpu, describe, lock};
 use crate::error::{Error, Result};
+#[cfg(not(target_arch = "wasm32"))]
+use crate::threads;
 
 /// A shader to compile: the label for messages, and what the pipeline depends on.
 pub(super) struct Wanted {
@@ -134,27 +136,14 @@ pub(super) async fn pipelines(gpu: &Gpu, wanted: &[Wanted]) -> Result<Vec<wgpu::
 #[cfg(not(target_arch = "wasm32"))]
 async fn compile_all(gpu: &Gpu, wanted: &[(Key, &Wanted)]) -> Result<Vec<wgpu::ComputePipeline>> {
     use futures::FutureExt;
-    use std::sync::atomic::{AtomicUsize, Ordering};
 
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(wanted.len());
-    let next = AtomicUsize::new(0);
     // Errors are there at once natively, so a thread need not wait for its future.
-    let work = || {
-        let mut done = Vec::new();
-        while let Some((key, one)) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let late = || Err(Error::Gpu(format!("kernel `{}`: the compiler did not answer", one.label)));
-            done.push((*key, compile(gpu, one).now_or_never().unwrap_or_else(late)));
-        }
-        done
+    let work = |number: usize| {
+        let one: &Wanted = wanted[number].1;
+        let late = || Err(Error::Gpu(format!("kernel `{}`: the compiler did not answer", one.label)));
+        compile(gpu, one).now_or_never().unwrap_or_else(late)
     };
-    let mut results: HashMap<Key, Result<wgpu::ComputePipeline>> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        let join = |thread: std::thread::ScopedJoinHandle<'_, Vec<_>>| {
-            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        };
-        threads.into_iter().flat_map(join).collect()
-    });
-    wanted.iter().filter_map(|(key, _)| results.remove(key)).collect()
+    threads::map(wanted.len(), work).into_iter().collect()
 }
 
 #[cfg(target_arch = "wasm32")]

@@ -258,6 +258,7 @@ fn key(info: &AdapterInfo) -> String {
 const SHIPPED: &str = include_str!("tuned.json");
 
 /// By backend and name of the adapter, then by kernel family.
+#[cfg(not(target_arch = "wasm32"))]
 type Table = BTreeMap<String, BTreeMap<String, Shipped>>;
 
 /// A choice that is part of the program.

@@ -24,8 +24,6 @@ mod norm;
 pub use norm::norm_bound;
 
 use std::collections::HashMap;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +35,7 @@ use super::spectral::{CONVOLUTION_SLACK, SpectralNorm};
 use crate::json::Value;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
+use crate::threads;
 
 /// Bounds of a whole network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -158,7 +157,7 @@ pub fn certify(model: &Model, tensors: &[(String, Tensor)]) -> Certificate {
         .enumerate()
         .flat_map(|(number, block)| layers(model, block).into_iter().map(move |layer| (number, layer)))
         .collect();
-    let found = in_parallel(layers.len(), |i| layers[i].1.certify(&tensors));
+    let found = threads::map(layers.len(), |i| layers[i].1.certify(&tensors));
     let mut of_block: Vec<Vec<LayerCertificate>> = vec![Vec::new(); model.blocks().len()];
     for ((number, _), layer) in layers.iter().zip(found) {
         of_block[*number].push(layer);
@@ -315,31 +314,4 @@ pub(super) fn stored_sigma(norm: &SpectralNorm, weight: &[f32], u: &[f32], v: &[
         size += value.abs() * of_u[output] * of_v[input];
     }
     (sigma, (h * w + weight.len() + 8) as f64 * U * size * OUTWARD)
-}
-
-/// `work(0)` to `work(count - 1)` on all processors, results in order.
-fn in_parallel<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(count);
-    if threads <= 1 {
-        return (0..count).map(work).collect();
-    }
-    let next = AtomicUsize::new(0);
-    let done: Mutex<Vec<(usize, T)>> = Mutex::new(Vec::with_capacity(count));
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= count {
-                        return;
-                    }
-                    let result = work(number);
-                    done.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((number, result));
-                }
-            });
-        }
-    });
-    let mut done = done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    done.sort_by_key(|&(number, _)| number);
-    done.into_iter().map(|(_, result)| result).collect()
 }

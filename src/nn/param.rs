@@ -9,6 +9,7 @@ mod rotation;
 use crate::random::{Distribution, Key, stream};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
+use crate::threads;
 
 /// Whether training follows a gradient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -119,9 +120,8 @@ impl Param {
 
 /// Initial values of all tensors of a model, with their names, in the model's order.
 pub fn initialize(params: &[Param], seed: u64) -> Vec<(String, Tensor)> {
-    params
-        .iter()
-        .enumerate()
-        .map(|(position, param)| (param.name.clone(), param.initialize(seed, position as u32)))
-        .collect()
+    threads::map(params.len(), |position| {
+        let param = &params[position];
+        (param.name.clone(), param.initialize(seed, position as u32))
+    })
 }
