@@ -7,21 +7,19 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use iresnet::gpu::{Choice, Shipped, Tuning};
+use iresnet::gpu::{Choice, Tuning};
 
-type Table<T> = BTreeMap<String, BTreeMap<String, T>>;
+type Table = BTreeMap<String, BTreeMap<String, Choice>>;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let file = std::env::args_os().nth(1).map(PathBuf::from).or_else(Tuning::default_path);
-    let found: Table<Choice> = serde_json::from_slice(&std::fs::read(file.ok_or("there is no tuning file")?)?)?;
+    let found: Table = serde_json::from_slice(&std::fs::read(file.ok_or("there is no tuning file")?)?)?;
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/gpu/tuned.json");
-    let mut table: Table<Shipped> = serde_json::from_slice(&std::fs::read(&path)?)?;
+    let mut table: Table = serde_json::from_slice(&std::fs::read(&path)?)?;
     for (adapter, choices) in found {
         let (name, _driver) = adapter.rsplit_once(" | ").ok_or("an adapter without a driver")?;
         let known = table.entry(name.into()).or_default();
-        for (family, Choice { variant, among, .. }) in choices {
-            known.insert(family, Shipped { variant, among });
-        }
+        known.extend(choices);
         println!("{name}: {} kernels", known.len());
     }
     std::fs::write(path, serde_json::to_string_pretty(&table)? + "\n")?;

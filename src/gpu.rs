@@ -67,7 +67,7 @@ pub use session::Session;
 use timeline::Span;
 #[cfg(not(target_arch = "wasm32"))]
 pub use timeline::{Slice, Span, Timeline};
-pub use tune::{Choice, Shipped, Tuning};
+pub use tune::{Choice, Tuning};
 
 use crate::error::{Error, Result};
 

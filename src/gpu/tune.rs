@@ -59,6 +59,15 @@ pub struct Choice {
     pub among: Vec<String>,
 }
 
+impl Choice {
+    /// Whether nothing is left to be timed of the variants that fit: those that are new since, or that time was not left for,
+    /// have their chance.
+    #[cfg(not(target_arch = "wasm32"))]
+    fn settles(&self, fitting: &[&Variant]) -> bool {
+        fitting.iter().any(|one| one.name == self.variant) && fitting.iter().all(|one| self.among.contains(&one.name))
+    }
+}
+
 /// How variants are chosen, and what has been chosen.
 #[derive(Clone, Debug)]
 pub struct Tuning {
@@ -66,7 +75,7 @@ pub struct Tuning {
     known: Known,
 }
 
-/// Choices by adapter and driver, then by kernel family.
+/// Choices by adapter, then by kernel family.
 type Known = BTreeMap<String, BTreeMap<String, Choice>>;
 
 #[derive(Clone, Debug)]
@@ -146,12 +155,9 @@ impl Tuning {
             Mode::First => BTreeMap::new(),
             Mode::Fixed(choices) => choices.clone(),
             Mode::Measured { .. } => {
-                let shipped = shipped_for(gpu.info()).into_iter().flatten();
-                let mut choices: BTreeMap<_, _> =
-                    shipped.map(|(family, choice)| (family.clone(), choice.variant.clone())).collect();
-                let known = self.known.get(&key(gpu.info())).into_iter().flatten();
-                choices.extend(known.map(|(label, choice)| (label.clone(), choice.variant.clone())));
-                choices
+                let own = self.known.get(&key(gpu.info()));
+                let all = shipped_for(gpu.info()).into_iter().chain(own).flatten();
+                all.map(|(family, choice)| (family.clone(), choice.variant.clone())).collect()
             }
         }
     }
@@ -178,9 +184,8 @@ impl Tuning {
         for (index, kernel) in program.kernels.iter().enumerate() {
             let fitting = candidates(gpu, kernel);
             let own = self.known.get(&key).and_then(|known| known.get(&kernel.family));
-            let is_settled = own.is_some_and(|choice| settles(&choice.variant, &choice.among, &fitting))
-                || shipped(gpu.info(), &kernel.family)
-                    .is_some_and(|choice| settles(&choice.variant, &choice.among, &fitting));
+            let shipped = shipped(gpu.info(), &kernel.family);
+            let is_settled = own.into_iter().chain(shipped).any(|choice| choice.settles(&fitting));
             if is_settled || fitting.len() < 2 || !seen.insert(&kernel.family) || start.elapsed() > budget {
                 continue;
             }
@@ -257,42 +262,22 @@ fn key(info: &AdapterInfo) -> String {
 #[cfg(not(target_arch = "wasm32"))]
 const SHIPPED: &str = include_str!("tuned.json");
 
-/// By backend and name of the adapter, then by kernel family.
-#[cfg(not(target_arch = "wasm32"))]
-type Table = BTreeMap<String, BTreeMap<String, Shipped>>;
-
-/// A choice that is part of the program.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Shipped {
-    /// Name of the variant.
-    pub variant: String,
-    /// Names of all the variants that were timed.
-    pub among: Vec<String>,
-}
-
 /// The choices that are part of the program for such an adapter.
 #[cfg(not(target_arch = "wasm32"))]
-fn shipped_for(info: &AdapterInfo) -> Option<&'static BTreeMap<String, Shipped>> {
-    static TABLE: std::sync::LazyLock<Table> =
+fn shipped_for(info: &AdapterInfo) -> Option<&'static BTreeMap<String, Choice>> {
+    static TABLE: std::sync::LazyLock<Known> =
         std::sync::LazyLock::new(|| serde_json::from_str(SHIPPED).expect("a test reads the table"));
     TABLE.get(&format!("{} | {}", info.backend, info.name))
 }
 
 /// Nothing is tuned in browsers.
 #[cfg(target_arch = "wasm32")]
-fn shipped_for(_: &AdapterInfo) -> Option<&'static BTreeMap<String, Shipped>> {
+fn shipped_for(_: &AdapterInfo) -> Option<&'static BTreeMap<String, Choice>> {
     None
 }
 
-fn shipped(info: &AdapterInfo, family: &str) -> Option<&'static Shipped> {
+fn shipped(info: &AdapterInfo, family: &str) -> Option<&'static Choice> {
     shipped_for(info)?.get(family)
-}
-
-/// Whether `variant`, the best of `among`, is the best of those that fit: those that are new since, or that time was not left
-/// for, have their chance.
-#[cfg(not(target_arch = "wasm32"))]
-fn settles(variant: &str, among: &[String], fitting: &[&Variant]) -> bool {
-    fitting.iter().any(|one| one.name == variant) && fitting.iter().all(|one| among.contains(&one.name))
 }
 
 fn fits(gpu: &Gpu, variant: &Variant) -> bool {
@@ -472,11 +457,11 @@ mod tests {
 
     #[test]
     fn shipped_choices_are_variants_of_their_family() {
-        let table: Table = serde_json::from_str(SHIPPED).unwrap();
+        let table: Known = serde_json::from_str(SHIPPED).unwrap();
         assert!(!table.is_empty());
         for (adapter, choices) in &table {
             assert_eq!(adapter.split(" | ").count(), 2, "{adapter}: a backend and a name");
-            for (family, Shipped { variant, among }) in choices {
+            for (family, Choice { variant, among, .. }) in choices {
                 assert!(among.contains(variant), "{adapter}: {family} by {variant}, which was not timed");
                 let of_subgroups = variant.starts_with("subgroup") || variant == "rows";
                 assert!(!of_subgroups || adapter.contains("256 bits"), "{adapter}: {family} by {variant}");
