@@ -25,11 +25,11 @@ fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
 
 /// Parts that are timed by themselves; a trainer does all of them.
 fn parts(gpu: &Gpu, config: &Config) -> Result<()> {
-    let (graph, building) = timed(|| Model::new(config).map(|model| model.gradient_graph(BATCH, Probes::Keys)));
-    let graph = graph?;
+    let build = || Model::new(config).map(|model| (model.gradient_graph(BATCH, Probes::Keys), model));
+    let (built, building) = timed(build);
+    let (graph, model) = built?;
     let (program, planning) = timed(|| plan::compile("gradient", &graph, &limits(gpu)));
     let kernels = program?.kernels.len();
-    let model = Model::new(config)?;
     let (_, drawing) = timed(|| param::initialize(model.params(), 1));
     println!("   graph {building:.2?}, plan of {kernels} kernels {planning:.2?}, initial values {drawing:.2?}");
     Ok(())

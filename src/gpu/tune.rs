@@ -183,9 +183,7 @@ impl Tuning {
         let mut seen = HashSet::new();
         for (index, kernel) in program.kernels.iter().enumerate() {
             let fitting = candidates(gpu, kernel);
-            let own = self.known.get(&key).and_then(|known| known.get(&kernel.family));
-            let shipped = shipped(gpu.info(), &kernel.family);
-            let is_settled = own.into_iter().chain(shipped).any(|choice| choice.settles(&fitting));
+            let is_settled = self.known(gpu, &kernel.family).is_some_and(|choice| choice.settles(&fitting));
             if is_settled || fitting.len() < 2 || !seen.insert(&kernel.family) || start.elapsed() > budget {
                 continue;
             }
@@ -221,16 +219,13 @@ impl Tuning {
 
     /// The variant of `kernel` to use.
     pub(super) fn choose<'a>(&self, gpu: &Gpu, kernel: &'a Kernel) -> Result<&'a Variant> {
-        let named = |name: &str| kernel.variants.iter().find(|variant| variant.name == name && fits(gpu, variant));
         let chosen = match &self.mode {
             Mode::First => None,
-            Mode::Fixed(choices) => choices.get(&kernel.family).and_then(|name| named(name)),
-            Mode::Measured { .. } => {
-                let own = self.known(gpu, &kernel.family).and_then(|choice| named(&choice.variant));
-                own.or_else(|| named(&shipped(gpu.info(), &kernel.family)?.variant))
-            }
+            Mode::Fixed(choices) => choices.get(&kernel.family),
+            Mode::Measured { .. } => self.known(gpu, &kernel.family).map(|choice| &choice.variant),
         };
-        chosen.or_else(|| candidates(gpu, kernel).first().copied()).ok_or_else(|| {
+        let named = kernel.variants.iter().find(|variant| Some(&variant.name) == chosen && fits(gpu, variant));
+        named.or_else(|| candidates(gpu, kernel).first().copied()).ok_or_else(|| {
             let limits = gpu.limits();
             Error::Gpu(format!(
                 "no variant of kernel `{}` fits {}, which allows {} invocations and {} bytes in a workgroup",
@@ -244,11 +239,16 @@ impl Tuning {
 
     /// How long the kernel takes, if it was timed.
     pub(super) fn seconds(&self, gpu: &Gpu, label: &str) -> Option<f64> {
-        self.known(gpu, label).map(|choice| choice.seconds)
+        self.own(gpu, label).map(|choice| choice.seconds)
     }
 
-    fn known(&self, gpu: &Gpu, label: &str) -> Option<&Choice> {
-        self.known.get(&key(gpu.info()))?.get(label)
+    /// What is known of a kernel: what was found here, or else what came with the program.
+    fn known(&self, gpu: &Gpu, family: &str) -> Option<&Choice> {
+        self.own(gpu, family).or_else(|| shipped_for(gpu.info())?.get(family))
+    }
+
+    fn own(&self, gpu: &Gpu, family: &str) -> Option<&Choice> {
+        self.known.get(&key(gpu.info()))?.get(family)
     }
 }
 
@@ -274,10 +274,6 @@ fn shipped_for(info: &AdapterInfo) -> Option<&'static BTreeMap<String, Choice>> 
 #[cfg(target_arch = "wasm32")]
 fn shipped_for(_: &AdapterInfo) -> Option<&'static BTreeMap<String, Choice>> {
     None
-}
-
-fn shipped(info: &AdapterInfo, family: &str) -> Option<&'static Choice> {
-    shipped_for(info)?.get(family)
 }
 
 fn fits(gpu: &Gpu, variant: &Variant) -> bool {
