@@ -8,7 +8,7 @@ mod naive;
 #[path = "../tests/common/raw.rs"]
 mod raw;
 
-use iresnet::ops::conv2d::{Geometry, Role};
+use iresnet::ops::conv2d::{Conv2d, Geometry, Precision, Role};
 use iresnet::ops::matmul;
 use iresnet::plan::launch::Launch;
 use iresnet::plan::{conv2d as conv2d_plan, matmul as matmul_plan};
@@ -44,7 +44,8 @@ fn main() {
                     g.in_channels, g.out_channels, g.kernel[0], g.kernel[1], g.height, g.width, g.batch
                 );
                 if label.contains(&shape) {
-                    bench.variants(&label, &conv2d_plan::variants(&g, role), g.flops(), [a, b, out]);
+                    let op = Conv2d { role, geometry: g, precision: Precision::F16 };
+                    bench.variants(&label, &conv2d_plan::variants(&op), g.flops(), [a, b, out]);
                 }
             }
         }

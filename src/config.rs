@@ -16,6 +16,7 @@ mod validate;
 
 use crate::nn::Activation;
 use crate::nn::logdet::Law;
+pub use crate::ops::conv2d::Precision;
 use crate::random::Distribution;
 
 pub use data::{Augmentation, DataConfig, Fit};
@@ -527,6 +528,8 @@ pub enum Memory {
 
 words! { Memory: Store "store" Checkpoint "checkpoint" Reversible "reversible" }
 
+words! { Precision: F32 "f32" F16 "f16" }
+
 /// What becomes of a step whose loss or gradient is not a number. Its update is never made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum OnNonfinite {
@@ -560,6 +563,9 @@ pub struct TrainConfig {
     pub init_batch: usize,
     /// What the forward pass keeps.
     pub memory: Memory,
+    /// How exactly the convolutions of blocks are computed in training steps. Spectral norms, evaluation and inversion are
+    /// always computed in f32.
+    pub precision: Precision,
     /// Weight of the density in the loss of a `hybrid` model of d dimensions: cross-entropy − weight/d · ln p(x), in nats.
     /// 1 weighs the classes as much as one dimension of the image; d gives the likelihood of images and classes together.
     pub density_weight: f64,
@@ -567,7 +573,7 @@ pub struct TrainConfig {
 
 section! {
     TrainConfig:
-    epochs seed log_every checkpoint_every keep on_nonfinite init_batch memory density_weight
+    epochs seed log_every checkpoint_every keep on_nonfinite init_batch memory precision density_weight
 }
 
 impl Default for TrainConfig {
@@ -581,6 +587,7 @@ impl Default for TrainConfig {
             on_nonfinite: OnNonfinite::Abort,
             init_batch: 1024,
             memory: Memory::Store,
+            precision: Precision::F32,
             density_weight: 1.0,
         }
     }

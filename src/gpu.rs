@@ -199,7 +199,7 @@ impl Gpu {
     /// # Errors
     /// [`Error::Gpu`] if the driver will not open it.
     pub async fn open_adapter(adapter: &Adapter) -> Result<Self> {
-        let wanted = timeline::TIMESTAMPS | wgpu::Features::SUBGROUP;
+        let wanted = timeline::TIMESTAMPS | wgpu::Features::SUBGROUP | wgpu::Features::SHADER_F16;
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("iresnet"),
             required_features: adapter.handle.features() & wanted,
@@ -245,6 +245,11 @@ impl Gpu {
         }
         let info = self.device().adapter_info();
         if info.subgroup_min_size == info.subgroup_max_size { info.subgroup_min_size } else { 0 }
+    }
+
+    /// Whether kernels can compute in half precision, as [`Precision::F16`](crate::ops::conv2d::Precision) lets them.
+    pub(crate) fn has_f16(&self) -> bool {
+        self.device().features().contains(wgpu::Features::SHADER_F16)
     }
 
     /// Takes over a device opened elsewhere, such as by the page around a browser module. Its limits and features are

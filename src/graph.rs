@@ -22,6 +22,7 @@ pub use scope::Scope;
 use std::collections::HashMap;
 
 use crate::ops::Op;
+use crate::ops::conv2d::Precision;
 use crate::shape::Shape;
 
 /// A node of a [`Graph`], by position.
@@ -57,6 +58,8 @@ pub struct Graph {
     scopes: Vec<Scope>,
     /// Of nodes that are added now.
     scope: Scope,
+    /// Of convolutions that are added now.
+    precision: Precision,
 }
 
 impl Graph {
@@ -136,6 +139,17 @@ impl Graph {
         let shapes: Vec<&Shape> = inputs.iter().map(|&id| self.shape(id)).collect();
         let shape = op.infer(&shapes);
         self.push(Node { op, inputs: inputs.to_vec(), shape })
+    }
+
+    /// Sets how exactly convolutions are computed that are added from now on by [`conv2d`](Self::conv2d) and
+    /// [`conv2d_input_grad`](Self::conv2d_input_grad). What differentiation adds is as exact as what is differentiated.
+    pub fn set_precision(&mut self, precision: Precision) {
+        self.precision = precision;
+    }
+
+    /// How exactly convolutions are computed that are added now.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     pub(crate) fn push(&mut self, node: Node) -> NodeId {

@@ -29,7 +29,7 @@ use crate::checkpoint::Checkpoint;
 use crate::cli::Outcome;
 use crate::cli::progress::Progress;
 use crate::cli::signal;
-use crate::config::Config;
+use crate::config::{Config, Precision};
 use crate::data::Split;
 use crate::data::source::Source;
 use crate::error::{Error, Result};
@@ -116,6 +116,12 @@ pub async fn train(options: &Options) -> Result<Finished> {
     let first = start.clone();
     let (mut adapters, notes) = together.choose(&options.adapters).await?;
     notes.iter().for_each(|note| together.note(note));
+    for adapter in adapters.iter().filter(|adapter| config.train.precision == Precision::F16 && !adapter.info().f16) {
+        together.note(&format!(
+            "note: {} has no half precision: train.precision = \"f16\" is f32 there",
+            adapter.info().id
+        ));
+    }
     let per_epoch = source.steps_per_epoch();
     let total = (config.train.epochs as u64 * per_epoch).min(options.steps.unwrap_or(u64::MAX));
     if let Some(profile) = &options.profile {

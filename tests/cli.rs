@@ -193,6 +193,11 @@ fn doctor_tests_an_adapter() {
     let tested: Vec<&Value> = adapters.iter().filter(|adapter| adapter["self_test"].is_object()).collect();
     assert_eq!(tested.len(), 1, "one is tested");
     assert_eq!((&tested[0]["id"], &tested[0]["self_test"]["ok"]), (&Value::from(id), &Value::from(true)));
+    assert_eq!(
+        tested[0]["self_test"]["f16_error"].is_number(),
+        list[0]["f16"] == true,
+        "half precision where there is some"
+    );
 }
 
 #[test]

@@ -10,6 +10,7 @@ use iresnet::graph::Graph;
 use iresnet::interpret::Array;
 use iresnet::nn::residual::{BlockFunction, Branch};
 use iresnet::nn::{Activation, Evaluation, LogDet, Model, Probes, Stop, logdet, param};
+use iresnet::ops::conv2d::Precision;
 use iresnet::random::{Distribution, Key};
 use iresnet::shape::Shape;
 
@@ -341,6 +342,7 @@ fn a_block_function_names_its_inputs() {
         log_det: Some(LogDet::Series { terms: 2, samples: 2, probe: Distribution::Normal }),
         probes: Probes::Keys,
         recompute: false,
+        precision: Precision::F32,
     };
     let function = block.function();
     let names: Vec<&str> = function.graph().inputs().iter().map(|(name, _)| name.as_str()).collect();

@@ -26,6 +26,7 @@ use iresnet::interpret::Array;
 use iresnet::network::Network;
 use iresnet::nn::glow::{FlowStep, Mode};
 use iresnet::nn::{Activation, Evaluation, LogDet, Model, Probes, Stop, param};
+use iresnet::ops::conv2d::Precision;
 use iresnet::random::{Distribution, Key};
 use iresnet::tensor::Tensor;
 use iresnet::train::Trainer;
@@ -291,7 +292,7 @@ fn wide_mixings_are_inverted() {
         }
         values
     });
-    let forward = step.function(Mode { batch: BATCH, log_det: false, recompute: false });
+    let forward = step.function(Mode { batch: BATCH, log_det: false, recompute: false, precision: Precision::F32 });
     let inverse = step.inverse(BATCH);
     let error = |values: &Tensors, run: &dyn Fn(&iresnet::graph::Graph, &Tensors) -> Tensors| {
         let y = run(forward.graph(), values).get("y").clone();

@@ -4,7 +4,7 @@
 use iresnet::graph::{Function, Graph, NodeId};
 use iresnet::interpret::{Array, run};
 use iresnet::ops::Op;
-use iresnet::ops::conv2d::{Conv2d, Geometry, Role};
+use iresnet::ops::conv2d::{Conv2d, Geometry, Precision, Role};
 use iresnet::ops::samples::Draw;
 use iresnet::ops::unary::Unary;
 use iresnet::random::{Distribution, Key};
@@ -234,7 +234,7 @@ fn convolution_is_a_matrix_and_its_adjoints() {
             (between(geometry.input_shape()), between(geometry.weight_shape()), between(geometry.output_shape()));
         let rows = matrix(&geometry, &w);
         let conv = |role, a: &Array, b: &Array| {
-            let op = Op::Conv2d(Conv2d { role, geometry });
+            let op = Op::Conv2d(Conv2d { role, geometry, precision: Precision::F32 });
             eval(&[a.clone(), b.clone()], |g, x| g.add_node(op, x))
         };
         let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();

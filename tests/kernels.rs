@@ -5,7 +5,7 @@ mod naive;
 #[path = "common/raw.rs"]
 mod raw;
 
-use iresnet::ops::conv2d::{Geometry, Role};
+use iresnet::ops::conv2d::{Conv2d, Geometry, Precision, Role};
 use iresnet::ops::matmul;
 use iresnet::plan::launch::Launch;
 use iresnet::plan::program::Suits;
@@ -16,8 +16,20 @@ use iresnet::plan::{conv2d as conv2d_plan, matmul as matmul_plan};
 /// covers partial sums above one and rounding that is not to nearest.
 const ERRORS_PER_TERM: f64 = 24.0;
 
-fn check(what: &str, got: &[f32], want: &[f64], terms: usize) {
-    let allowed = ERRORS_PER_TERM * (terms as f64).sqrt() * f64::from(f32::EPSILON) / 2.0;
+/// The same for operands in half precision, in units of sqrt(terms) · 2⁻¹¹: each of the two is rounded once, to half a unit,
+/// or to a whole one where a device cuts off.
+const F16_ERRORS_PER_TERM: f64 = 4.0;
+
+/// The largest error allowed of a sum of so many terms below one in magnitude.
+fn allowed(suits: Suits, terms: usize) -> f64 {
+    let of_a_term = match suits {
+        Suits::F16 => F16_ERRORS_PER_TERM * 2.0_f64.powi(-11),
+        Suits::Any | Suits::Processors | Suits::Subgroups(_) => ERRORS_PER_TERM * 2.0_f64.powi(-24),
+    };
+    of_a_term * (terms as f64).sqrt()
+}
+
+fn check(what: &str, got: &[f32], want: &[f64], allowed: f64) {
     assert_eq!(got.len(), want.len(), "{what}");
     for (i, (got, want)) in got.iter().zip(want).enumerate() {
         assert!((f64::from(*got) - want).abs() <= allowed, "{what}: element {i} is {got}, expected {want}");
@@ -32,9 +44,11 @@ fn run(gpu: &raw::Gpu, launch: &Launch, a: &[f32], b: &[f32], len: usize) -> Vec
     gpu.read(&out)
 }
 
-fn conv2d_case(gpu: &raw::Gpu, g: &Geometry) {
+/// Runs every variant of every role on operands below one, and below `unit`.
+fn conv2d_case(gpu: &raw::Gpu, g: &Geometry, unit: f32) {
     let [nx, nw, ny] = naive::conv2d_sizes(g);
-    let (x, w, y) = (naive::noise(1, nx), naive::noise(2, nw), naive::noise(3, ny));
+    let small = |noise: Vec<f32>| noise.into_iter().map(|x| x * unit).collect::<Vec<f32>>();
+    let (x, w, y) = (naive::noise(1, nx), naive::noise(2, nw), small(naive::noise(3, ny)));
     for role in [Role::Output, Role::InputGrad, Role::WeightGrad] {
         let taps = g.kernel[0] * g.kernel[1];
         let (a, b, splits, terms) = match role {
@@ -43,14 +57,17 @@ fn conv2d_case(gpu: &raw::Gpu, g: &Geometry) {
             Role::WeightGrad => (&x, &y, conv2d_plan::weight_grad_splits(g), g.batch * g.out_height() * g.out_width()),
         };
         let want = naive::conv2d(g, role, a, b);
-        for launch in conv2d_plan::variants(g, role) {
+        let op = Conv2d { role, geometry: *g, precision: Precision::F16 };
+        for launch in conv2d_plan::variants(&op) {
             if !gpu.fits(&launch) {
                 continue;
             }
             let got = run(gpu, &launch, a, b, splits * want.len());
             let sums: Vec<f32> =
                 (0..want.len()).map(|i| got[i..].iter().step_by(want.len()).take(splits).sum()).collect();
-            check(&format!("{}: {role:?} {} {g:?}", gpu.name, launch.name), &sums, &want, terms);
+            let of_unit = if role == Role::Output { 1.0 } else { f64::from(unit) };
+            let allowed = allowed(launch.suits, terms) * of_unit;
+            check(&format!("{}: {role:?} {} {g:?}", gpu.name, launch.name), &sums, &want, allowed);
         }
     }
 }
@@ -122,8 +139,38 @@ fn conv2d_kernels_compute_the_formula() {
     assert!(!gpus.is_empty(), "no adapter");
     for gpu in &gpus {
         for g in geometries() {
-            conv2d_case(gpu, &g);
+            conv2d_case(gpu, &g, 1.0);
         }
+    }
+}
+
+/// Cotangents of the mean over a batch and over an image are small, and half precision has no small numbers.
+#[test]
+fn small_cotangents_are_as_exact_as_large_ones() {
+    for gpu in &raw::open_all(true) {
+        for g in &geometries()[1..6] {
+            conv2d_case(gpu, g, 2.0_f32.powi(-17));
+        }
+    }
+}
+
+/// 1 + 2⁻¹² is one in half precision: these kernels do round, the others do not. Sums have up to 24 bits, and keep them.
+#[test]
+fn half_precision_rounds_operands_and_not_sums() {
+    let gpus = raw::open_all(true);
+    for gpu in &gpus {
+        assert!(gpu.has_f16 || !gpu.name.contains("llvmpipe"), "lavapipe computes in half precision");
+        let geometry = Geometry { batch: 1, in_channels: 40, ..geometries()[0] };
+        let op = Conv2d { role: Role::Output, geometry, precision: Precision::F16 };
+        let [nx, nw, ny] = naive::conv2d_sizes(&geometry);
+        let (x, w) = (vec![1.0 + 2.0_f32.powi(-12); nx], vec![1.0 + 2.0_f32.powi(-6); nw]);
+        for launch in conv2d_plan::variants(&op).iter().filter(|launch| gpu.fits(launch)) {
+            let of_x = if launch.suits == Suits::F16 { 1.0 } else { x[0] };
+            let sum = run(gpu, launch, &x, &w, ny)[0];
+            assert_eq!(sum, 40.0 * of_x * w[0], "{}: {}", gpu.name, launch.name);
+        }
+        let exact = Conv2d { precision: Precision::F32, ..op };
+        assert!(conv2d_plan::variants(&exact).iter().all(|launch| launch.suits != Suits::F16), "it must be asked for");
     }
 }
 
@@ -142,7 +189,7 @@ fn matmul_kernels_compute_the_formula() {
                 let want = naive::matmul(&g, &a, &b);
                 for launch in matmul_plan::variants(&g).iter().filter(|launch| gpu.fits(launch)) {
                     let got = run(gpu, launch, &a, &b, want.len());
-                    check(&format!("{}: {} {g:?}", gpu.name, launch.name), &got, &want, k);
+                    check(&format!("{}: {} {g:?}", gpu.name, launch.name), &got, &want, allowed(launch.suits, k));
                 }
             }
         }
@@ -155,7 +202,7 @@ fn kernels_are_valid() {
     let mut launches = Vec::new();
     for g in geometries() {
         for role in [Role::Output, Role::InputGrad, Role::WeightGrad] {
-            launches.extend(conv2d_plan::variants(&g, role));
+            launches.extend(conv2d_plan::variants(&Conv2d { role, geometry: g, precision: Precision::F16 }));
         }
     }
     for transposes in 0..4 {
@@ -171,6 +218,7 @@ fn kernels_are_valid() {
             .unwrap_or_else(|error| panic!("{}: {}", launch.name, error.emit_to_string(&source)));
         let capabilities = match launch.suits {
             Suits::Subgroups(_) => naga::valid::Capabilities::SUBGROUP,
+            Suits::F16 => naga::valid::Capabilities::SHADER_FLOAT16,
             Suits::Any | Suits::Processors => naga::valid::Capabilities::empty(),
         };
         let info = naga::valid::Validator::new(naga::valid::ValidationFlags::all(), capabilities)

@@ -17,13 +17,18 @@ mod small_model;
 use agreement::{assert_agree, norm};
 use common::on_every_device;
 use fixture::Tensors;
-use iresnet::config::{Config, Estimator, Kind};
+use iresnet::config::{Config, Estimator, Kind, Precision};
+use iresnet::gpu::Tuning;
 use iresnet::nn::{Evaluation, LogDet, Model, Probes, Stop};
+use iresnet::plan::program::Suits;
+use iresnet::plan::{self, Limits};
 use iresnet::random::Distribution;
 use small_model::{inputs, interpreted, on};
 
 /// Relative error of losses and gradients: f32 keeps seven digits, a gradient through a power series loses up to three.
 const TOLERANCE: f64 = 1e-4;
+/// The same with operands of half precision, each off by 2⁻¹¹ at most: a gradient through a power series loses another digit.
+const F16_TOLERANCE: f64 = 5e-3;
 /// Largest error of an element after there and back: numbers of about one, rounded at each of some hundred operations.
 const ROUND_TRIP: f64 = 1e-5;
 /// Samples in a batch: not a multiple of anything.
@@ -69,6 +74,44 @@ fn losses_and_gradients_are_those_of_the_interpreter() {
     on_every_device(|gpu| {
         for (kind, graph, inputs, wanted) in &cases {
             assert_agree(&format!("{kind:?} on {}", gpu.info()), &on(gpu, graph, inputs), wanted, TOLERANCE);
+        }
+    });
+}
+
+/// What a graph asks for in half precision gets it where the device can: convolutions of blocks, and nothing else.
+#[test]
+fn half_precision_changes_losses_and_gradients_by_its_rounding_only() {
+    let cases = [Kind::Classifier, Kind::Density].map(|kind| {
+        let (exact, values) = model(kind);
+        let mut config = exact.config().clone();
+        config.train.precision = Precision::F16;
+        let model = Model::new(&config).unwrap();
+        let inputs = inputs(&model, &values, model.training_log_det().as_ref(), BATCH);
+        let graphs = [exact, model].map(|model| model.gradient_graph(BATCH, Probes::Keys));
+        let wanted = interpreted(&graphs[0], &inputs);
+        let program = plan::compile("half", &graphs[1], &Limits::default()).unwrap();
+        let rounding = program.choices(Suits::F16);
+        // Each layer forwards and in both gradients, and what the log-determinant adds: as many geometries as there are.
+        assert!(rounding.len() >= 6, "{rounding:?}");
+        (kind, graphs, inputs, wanted, rounding)
+    });
+    on_every_device(|gpu| {
+        for (kind, [exact, half], inputs, wanted, rounding) in &cases {
+            let what = format!("{kind:?} on {}", gpu.info());
+            let exact = on(gpu, exact, inputs);
+            let found = small_model::on_with(gpu, half, inputs, &mut Tuning::fixed(rounding.clone()));
+            if !gpu.info().f16 {
+                assert_agree(&what, &found, wanted, TOLERANCE);
+                continue;
+            }
+            assert_agree(&what, &found, wanted, F16_TOLERANCE);
+            let error = (found.get("loss").data()[0] / wanted.get("loss").data()[0] - 1.0).abs();
+            assert!(error > 1e-6, "{what}: a loss that is off by {error:.1e} was not rounded");
+            for (name, value) in
+                exact.0.iter().filter(|(name, _)| name.ends_with("weight_u") || name.ends_with("weight_v"))
+            {
+                assert_eq!(value.data(), found.get(name).data(), "{what}: {name} is always computed in f32");
+            }
         }
     });
 }

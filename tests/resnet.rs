@@ -24,6 +24,7 @@ use iresnet::interpret::Array;
 use iresnet::nn::batch_norm::MOMENTUM;
 use iresnet::nn::resnet::{Mode, PlainBlock};
 use iresnet::nn::{Activation, Evaluation, Model, Probes, certify, param};
+use iresnet::ops::conv2d::Precision;
 use iresnet::random::{Distribution, Key};
 use iresnet::train::Trainer;
 use small_model::{interpreted, normal, on};
@@ -169,7 +170,7 @@ fn a_bottleneck_is_what_its_definition_says() {
         values = values.with(&operand.name, value);
     }
     for training in [true, false] {
-        let graph = block.function(Mode { batch: SHAPE[0], training, recompute: false });
+        let graph = block.function(Mode { batch: SHAPE[0], training, recompute: false, precision: Precision::F32 });
         let found = fixture::run(graph.graph(), &values);
         let get = |name: String| values.get(&name).data();
         let (mut x, mut shape) = (values.get("x").data().to_vec(), SHAPE);

@@ -3,7 +3,7 @@
 // The file it is linked with says what the operands are: `fetch_a(outer, row, inner)` and `fetch_b(outer, inner, column)`
 // give an element, `place(outer, row, column, split)` says where one of C goes. They are only called with indices inside
 // ROWS, INNER and COLUMNS. OUTER counts independent products, INNER_PER_SPLIT how much of the inner axis one part of
-// the sum covers.
+// the sum covers. lib/stored_f32.wgsl and lib/stored_f16.wgsl are the ways to keep operands.
 //
 // 64 invocations as 8 × 8 compute a tile of TILE × TILE (32 or 64), each 4 × 4 or 8 × 8 of it: the second four rows and
 // columns are 32 further on. All sums run over the inner axis in order.
@@ -14,15 +14,15 @@ const ROW_TILES = (ROWS + TILE - 1u) / TILE;
 const COLUMN_TILES = (COLUMNS + TILE - 1u) / TILE;
 
 // By inner index, then by row or column.
-var<workgroup> tile_a: array<f32, ELEMENTS>;
-var<workgroup> tile_b: array<f32, ELEMENTS>;
+var<workgroup> tile_a: array<Stored, ELEMENTS>;
+var<workgroup> tile_b: array<Stored, ELEMENTS>;
 
 fn four_of_a(at: u32) -> vec4<f32> {
-    return vec4(tile_a[at], tile_a[at + 1u], tile_a[at + 2u], tile_a[at + 3u]);
+    return vec4<f32>(vec4(tile_a[at], tile_a[at + 1u], tile_a[at + 2u], tile_a[at + 3u]));
 }
 
 fn four_of_b(at: u32) -> vec4<f32> {
-    return vec4(tile_b[at], tile_b[at + 1u], tile_b[at + 2u], tile_b[at + 3u]);
+    return vec4<f32>(vec4(tile_b[at], tile_b[at + 1u], tile_b[at + 2u], tile_b[at + 3u]));
 }
 
 // Row r of the sum gains a[r]·b.
@@ -72,9 +72,9 @@ fn main(
                 }
             }
             if (of_a) {
-                tile_a[inner * TILE + across_inner] = value;
+                tile_a[inner * TILE + across_inner] = stored(value);
             } else {
-                tile_b[inner * TILE + across_inner] = value;
+                tile_b[inner * TILE + across_inner] = stored(value);
             }
         }
         workgroupBarrier();
@@ -98,7 +98,7 @@ fn main(
         let row = row0 + k / 32u * 32u + down * 4u + k / 4u % 4u;
         let column = column0 + k / 16u % 2u * 32u + across * 4u + k % 4u;
         if (row < ROWS && column < COLUMNS) {
-            emit(place(outer, row, column, split), sums[k / 16u][k / 4u % 4u][k % 4u]);
+            emit(place(outer, row, column, split), restored(sums[k / 16u][k / 4u % 4u][k % 4u]));
         }
     }
 }

@@ -72,7 +72,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
 }
 
 fn print_table(entries: &[Entry], bench: bool) {
-    let mut headings = vec!["ID", "NAME", "TYPE", "DRIVER", ">BINDING", ">WORKGROUP", ">SHARED"];
+    let mut headings = vec!["ID", "NAME", "TYPE", "DRIVER", ">BINDING", ">WORKGROUP", ">SHARED", "F16"];
     if bench {
         headings.extend([">GFLOP/s", ">COPY GB/s"]);
     }
@@ -88,6 +88,7 @@ fn print_table(entries: &[Entry], bench: bool) {
             output::bytes(limits.binding_bytes),
             limits.invocations.to_string(),
             output::bytes(limits.workgroup_bytes.into()),
+            if info.f16 { "yes" } else { "–" }.into(),
         ];
         if bench {
             let number = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.1}"));

@@ -21,8 +21,9 @@ Examples:
   iresnet doctor --json            one JSON object, for a bug report
 
 The self-test computes convolutions, products, reductions and random numbers, forward and backward, and compares them
-with the same in 64 bits on the CPU. The exit code is that of the adapter that would be used (or was asked for): 0, or
-5 or 9 where its self-test fails; 4 where there is none.";
+with the same in 64 bits on the CPU; convolutions a second time in half precision where the adapter has it. The exit
+code is that of the adapter that would be used (or was asked for): 0, or 5 or 9 where its self-test fails; 4 where there
+is none.";
 
 /// Check this machine: adapters, drivers, folders, and a computation on each adapter.
 #[derive(Debug, clap::Args)]
@@ -138,10 +139,13 @@ pub fn run(args: &Args) -> Result<Outcome> {
         match &result {
             None if info.suitable => say("    self-test: not run"),
             None => say("    self-test: not run, this adapter cannot run compute shaders with indirect dispatch"),
-            Some(Ok(passed)) => say(&format!(
-                "    self-test: ok in {:.1} s, largest error {:.1e} of {:.0e} allowed",
-                passed.seconds, passed.error, passed.tolerance
-            )),
+            Some(Ok(passed)) => {
+                let of_f16 = passed.f16_error.map_or(String::new(), |error| format!(", {error:.1e} in half precision"));
+                say(&format!(
+                    "    self-test: ok in {:.1} s, largest error {:.1e} of {:.0e} allowed{of_f16}",
+                    passed.seconds, passed.error, passed.tolerance
+                ));
+            }
             Some(Err(error)) => say(&format!("    self-test: FAILED: {error}")),
         }
         let self_test = result.map(|result| match result {
@@ -244,7 +248,7 @@ fn describe_adapter(info: &AdapterInfo, preferred: bool) -> String {
     let same = info.duplicate_of.as_ref().map_or(String::new(), |of| format!(", same device as {of}"));
     format!(
         "  {} {} ({kind}{same}{mark})\n    driver: {}\n    limits: buffer {}, binding {}, {} storage buffers; workgroup \
-         {} invocations, {}; {} workgroups an axis",
+         {} invocations, {}; {} workgroups an axis{}",
         info.id,
         info.name,
         info.driver,
@@ -253,7 +257,8 @@ fn describe_adapter(info: &AdapterInfo, preferred: bool) -> String {
         limits.storage_buffers,
         limits.invocations,
         output::bytes(limits.workgroup_bytes.into()),
-        limits.groups_per_axis
+        limits.groups_per_axis,
+        if info.f16 { "; half precision" } else { "" }
     )
 }
 

@@ -76,6 +76,8 @@ fn values_that_make_no_sense_name_key_value_and_cure() {
             "[model]\narchitecture = \"glow\"\n[train]\nmemory = \"reversible\"",
             ["train.memory", "\"glow\"", "checkpoint"],
         ),
+        ("[train]\nprecision = \"f16\"\nmemory = \"reversible\"", ["train.precision", "train.memory", "checkpoint"]),
+        ("[train]\nprecision = \"half\"", ["train.precision", "half", "f16"]),
         (
             "[model]\narchitecture = \"glow\"\nkind = \"density\"\ninput = [1, 32, 32]",
             ["stage 0", "at least 2", "initial_squeeze"],

@@ -2,7 +2,7 @@
 
 mod architecture;
 
-use super::{Architecture, Config, Estimator, Gradient, Kind, Memory, OptimizerConfig};
+use super::{Architecture, Config, Estimator, Gradient, Kind, Memory, OptimizerConfig, Precision};
 use crate::error::{Error, Result};
 use crate::nn::Activation;
 use crate::nn::logdet::EXACT_LIMIT;
@@ -38,6 +38,11 @@ impl Config {
         require(train.memory != Memory::Reversible || invertible, || {
             "train.memory = \"reversible\" inverts blocks in the backward pass, which model.coefficient = \"none\" does not \
              promise to be possible; set a coefficient below 1, or train.memory = \"checkpoint\""
+                .into()
+        })?;
+        require(train.precision == Precision::F32 || train.memory != Memory::Reversible, || {
+            "train.precision = \"f16\" with train.memory = \"reversible\": blocks can only be inverted as exactly as they were \
+             computed; set train.memory = \"checkpoint\" or train.precision = \"f32\""
                 .into()
         })?;
         require(train.log_every > 0, || "train.log_every = 0: write 1 to log every step".into())?;

@@ -81,6 +81,8 @@ pub struct AdapterInfo {
     pub memory_bytes: Option<u64>,
     /// What it allows.
     pub limits: Limits,
+    /// Whether kernels can compute in half precision, as [`Precision::F16`](crate::ops::conv2d::Precision) lets them.
+    pub f16: bool,
     /// PCI vendor, PCI device and bus id as far as the driver tells; they say which adapters are the same card.
     #[serde(skip)]
     card: (u32, u32, String),
@@ -107,6 +109,7 @@ impl AdapterInfo {
             suitable,
             memory_bytes: None,
             limits: Limits::of(limits),
+            f16: false,
             card: (info.vendor, info.device, info.device_pci_bus_id.clone()),
         }
     }
@@ -179,7 +182,8 @@ pub async fn adapters() -> Vec<Adapter> {
         let suitable = handle.get_downlevel_capabilities().flags.contains(needs);
         let id = format!("{}:{number}", backend_name(info.backend));
         let memory_bytes = super::heap::memory_bytes(&handle);
-        let info = AdapterInfo { memory_bytes, ..AdapterInfo::of(&info, id, &handle.limits(), suitable) };
+        let f16 = handle.features().contains(wgpu::Features::SHADER_F16);
+        let info = AdapterInfo { memory_bytes, f16, ..AdapterInfo::of(&info, id, &handle.limits(), suitable) };
         list.push(Adapter { handle, info });
     }
     list.sort_by_key(|adapter| adapter.info.rank());
@@ -367,6 +371,7 @@ mod tests {
             suitable: true,
             memory_bytes: None,
             limits: Limits::of(&wgpu::Limits::default()),
+            f16: false,
             card: (card.0, card.1, card.2.into()),
         }
     }

@@ -280,7 +280,11 @@ fn fits(gpu: &Gpu, variant: &Variant) -> bool {
     let limits = gpu.limits();
     variant.workgroup_size <= limits.invocations
         && variant.workgroup_bytes <= limits.workgroup_bytes
-        && !matches!(variant.suits, Suits::Subgroups(size) if size != gpu.subgroup())
+        && match variant.suits {
+            Suits::Any | Suits::Processors => true,
+            Suits::Subgroups(size) => size == gpu.subgroup(),
+            Suits::F16 => gpu.has_f16(),
+        }
 }
 
 /// The variants that fit and are worth trying, the one to use untried first.

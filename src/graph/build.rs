@@ -491,13 +491,13 @@ impl Graph {
     #[track_caller]
     pub fn conv2d(&mut self, x: NodeId, w: NodeId, stride: usize, padding: [usize; 2], groups: usize) -> NodeId {
         let geometry = self.conv_geometry(x, w, stride, padding, groups);
-        self.add_node(Op::Conv2d(Conv2d { role: Role::Output, geometry }), &[x, w])
+        self.add_node(Op::Conv2d(Conv2d { role: Role::Output, geometry, precision: self.precision }), &[x, w])
     }
 
     /// The adjoint of a convolution in its input: `g` is shaped as the output, the result as the input.
     #[track_caller]
     pub fn conv2d_input_grad(&mut self, g: NodeId, w: NodeId, geometry: conv2d::Geometry) -> NodeId {
-        self.add_node(Op::Conv2d(Conv2d { role: Role::InputGrad, geometry }), &[g, w])
+        self.add_node(Op::Conv2d(Conv2d { role: Role::InputGrad, geometry, precision: self.precision }), &[g, w])
     }
 
     #[track_caller]

@@ -22,6 +22,7 @@ use super::param::{Init, Param};
 use super::residual::Branch;
 use crate::config::{Coupling, Permutation};
 use crate::graph::{Function, FunctionRef, Graph, NodeId};
+use crate::ops::conv2d::Precision;
 use crate::shape::Shape;
 
 /// A step of flow on samples of one shape.
@@ -48,6 +49,8 @@ pub struct Mode {
     pub log_det: bool,
     /// Whether the backward pass recomputes the step instead of keeping its intermediate values.
     pub recompute: bool,
+    /// How exactly convolutions are computed.
+    pub precision: Precision,
 }
 
 impl FlowStep {
@@ -133,6 +136,7 @@ impl FlowStep {
     /// The function (x, \[log_scale, shift\], [operands](Self::operands)…) → (y, \[log_det `[n]`\]).
     pub fn function(&self, mode: Mode) -> FunctionRef {
         let mut g = Graph::new();
+        g.set_precision(mode.precision);
         let x = g.input("x", self.batched(mode.batch));
         let inputs = self.inputs(&mut g);
         let pixels = self.pixels() as f64;

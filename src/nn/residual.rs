@@ -11,6 +11,7 @@ use super::activation::Activation;
 use super::actnorm;
 use super::logdet::LogDet;
 use crate::graph::{Function, FunctionRef, Graph, NodeId, Scope};
+use crate::ops::conv2d::Precision;
 use crate::random::Distribution;
 use crate::shape::Shape;
 
@@ -145,6 +146,8 @@ pub struct BlockFunction {
     pub probes: Probes,
     /// Whether the backward pass recomputes the block instead of keeping its intermediate values.
     pub recompute: bool,
+    /// How exactly convolutions are computed.
+    pub precision: Precision,
 }
 
 /// Where the probes of a log-determinant estimate come from.
@@ -172,6 +175,7 @@ impl BlockFunction {
     /// the number of terms\]) → (y, \[log_det `[n]`\]). The log-determinant is that of the whole block, ActNorm included.
     pub fn function(&self) -> FunctionRef {
         let mut g = Graph::new();
+        g.set_precision(self.precision);
         let x = g.input("x", self.input_shape());
         let channels = self.branch.input[0];
         let scale_and_shift = self.actnorm.then(|| (g.input("log_scale", [channels]), g.input("shift", [channels])));

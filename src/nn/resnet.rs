@@ -14,6 +14,7 @@ use super::batch_norm::{BatchNorm, MOMENTUM};
 use super::param::{Init, Param, Role};
 use crate::config::EXPANSION;
 use crate::graph::{Function, FunctionRef, Graph, NodeId};
+use crate::ops::conv2d::Precision;
 use crate::shape::Shape;
 
 /// A convolution of a block.
@@ -55,6 +56,8 @@ pub struct Mode {
     pub training: bool,
     /// Whether the backward pass recomputes the block instead of keeping its intermediate values.
     pub recompute: bool,
+    /// How exactly convolutions are computed.
+    pub precision: Precision,
 }
 
 impl PlainBlock {
@@ -196,6 +199,7 @@ impl PlainBlock {
     /// [statistics](Self::statistics)…).
     pub fn function(&self, mode: Mode) -> FunctionRef {
         let mut g = Graph::new();
+        g.set_precision(mode.precision);
         let mut extents = vec![mode.batch];
         extents.extend_from_slice(self.input.extents());
         let mut value = g.input("x", extents);

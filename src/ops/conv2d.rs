@@ -19,6 +19,17 @@ pub enum Role {
     WeightGrad,
 }
 
+/// How exactly the products of a convolution must be taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Precision {
+    /// Of the operands as they are.
+    #[default]
+    F32,
+    /// Of operands that may be rounded to half precision (11 significant bits) where the device computes in it. Sums are f32
+    /// all the same.
+    F16,
+}
+
 /// The extents of a convolution (cross-correlation, as deep learning has it): x is `[batch, groups·in_channels, height,
 /// width]`, w is `[groups·out_channels, in_channels, kernel…]`, y is `[batch, groups·out_channels, out_height,
 /// out_width]`. Input height and width are part of it because a stride forgets them.
@@ -69,6 +80,8 @@ pub struct Conv2d {
     pub role: Role,
     /// The extents.
     pub geometry: Geometry,
+    /// How exactly. Derivatives of the op are as exact as the op.
+    pub precision: Precision,
 }
 
 impl Geometry {
@@ -129,8 +142,9 @@ impl Rule for Conv2d {
             Role::WeightGrad => "conv2d_weight_grad",
         };
         let groups = if g.groups == 1 { String::new() } else { format!(" groups {}", g.groups) };
+        let precision = if self.precision == Precision::F16 { " f16" } else { "" };
         format!(
-            "{name} {}→{} {}×{} stride {} padding {:?}{groups}",
+            "{name} {}→{} {}×{} stride {} padding {:?}{groups}{precision}",
             g.in_channels, g.out_channels, g.kernel[0], g.kernel[1], g.stride, g.padding
         )
     }
@@ -155,9 +169,7 @@ impl Rule for Conv2d {
 
     fn vjp(&self, g: &mut Graph, node: NodeId, ct: NodeId) -> Vec<Option<NodeId>> {
         let (a, b) = (g.node(node).inputs[0], g.node(node).inputs[1]);
-        let mut conv = |role, first, second| {
-            Some(g.add_node(Op::Conv2d(Self { role, geometry: self.geometry }), &[first, second]))
-        };
+        let mut conv = |role, first, second| Some(g.add_node(Op::Conv2d(Self { role, ..*self }), &[first, second]));
         match self.role {
             Role::Output => vec![conv(Role::InputGrad, ct, b), conv(Role::WeightGrad, a, ct)],
             Role::InputGrad => vec![conv(Role::Output, ct, b), conv(Role::WeightGrad, ct, a)],

@@ -8,14 +8,17 @@
 use super::launch::Launch;
 use super::matmul::Product;
 use super::program::Suits;
-use crate::ops::conv2d::{Geometry, Role};
+use crate::ops::conv2d::{Conv2d, Geometry, Precision, Role};
 use crate::wgsl::wgsl;
 
 /// Output channels of a workgroup by which the sum of the 3 × 3 weight gradient is cut into parts.
 const WEIGHT_GRAD_CHANNELS: usize = 32;
 
-/// The kernels that compute this role of a convolution, the one expected to be fastest on a processor first.
-pub fn variants(g: &Geometry, role: Role) -> Vec<Launch> {
+/// The kernels that compute this role of a convolution, the one expected to be fastest on a processor first. With
+/// [`Precision::F16`] there are more of them, which round the operands.
+pub fn variants(op: &Conv2d) -> Vec<Launch> {
+    let Conv2d { role, geometry: g, precision } = op;
+    let role = *role;
     let mut all = Vec::new();
     if g.kernel == [3, 3] && g.stride == 1 && g.padding[0] <= 2 && g.padding[1] <= 2 {
         match role {
@@ -40,12 +43,18 @@ pub fn variants(g: &Geometry, role: Role) -> Vec<Launch> {
             all.push(registers_1x1(g, role));
         }
     }
-    all.extend([tiled(g, role, 64), tiled(g, role, 32)]);
+    if *precision == Precision::F16 && HAS_F16 {
+        all.extend([64, 32].map(|tile| tiled(g, role, tile, Precision::F16)));
+    }
+    all.extend([64, 32].map(|tile| tiled(g, role, tile, Precision::F32)));
     all
 }
 
 /// Whether there are devices whose subgroups can be used: none in browsers, which are spared the text of these kernels.
 pub(super) const HAS_SUBGROUPS: bool = cfg!(not(target_arch = "wasm32"));
+
+/// Whether there are devices that are asked for half precision: none in browsers, where no large network is trained.
+const HAS_F16: bool = cfg!(not(target_arch = "wasm32"));
 
 /// Into how many parts the sum over images and pixels is cut in the weight gradient, whose result then has as many
 /// copies, `[splits, groups·out, in, kernel…]`, to be added in order. A function of the geometry alone, so that the
@@ -319,7 +328,7 @@ fn product(g: &Geometry, role: Role) -> Product {
 }
 
 /// The kernel that takes any geometry, with a tile of 32 or 64 rows and columns.
-fn tiled(g: &Geometry, role: Role, tile: usize) -> Launch {
+fn tiled(g: &Geometry, role: Role, tile: usize, precision: Precision) -> Launch {
     let mut constants = extents(g);
     let pixels = g.batch * g.height * g.width;
     let out_pixels = g.batch * g.out_height() * g.out_width();
@@ -336,7 +345,8 @@ fn tiled(g: &Geometry, role: Role, tile: usize) -> Launch {
             (file, [g.out_channels, columns, weight_grad_splits(g)])
         }
     };
-    tiled_launch(&[file], constants, tile, rows.div_ceil(tile) * columns.div_ceil(tile) * g.groups * splits)
+    let groups = rows.div_ceil(tile) * columns.div_ceil(tile) * g.groups * splits;
+    tiled_launch(&[file], constants, tile, precision, groups)
 }
 
 /// A launch of `lib/tile.wgsl` with the operands of the given files.
@@ -344,18 +354,24 @@ pub(super) fn tiled_launch(
     operands: &[&'static str],
     mut constants: Vec<(&'static str, usize)>,
     tile: usize,
+    precision: Precision,
     groups: usize,
 ) -> Launch {
     constants.push(("TILE", tile));
+    let (suffix, stored, bytes, suits) = match precision {
+        Precision::F32 => ("", wgsl!("../../shaders/lib/stored_f32.wgsl"), 4, Suits::Any),
+        Precision::F16 => ("f16", wgsl!("../../shaders/lib/stored_f16.wgsl"), 2, Suits::F16),
+    };
+    let depth = if tile == 64 { 8 } else { 32 };
     Launch {
-        name: format!("tile{tile}"),
-        files: [&[GRID], operands, &[wgsl!("../../shaders/lib/tile.wgsl")]].concat(),
+        name: format!("tile{tile}{suffix}"),
+        files: [&[GRID], operands, &[stored, wgsl!("../../shaders/lib/tile.wgsl")]].concat(),
         constants: to_u32(constants),
         at_a_time: 1,
         groups: groups as u32,
         workgroup_size: 64,
-        workgroup_bytes: if tile == 64 { 2 * 64 * 8 * 4 } else { 2 * 32 * 32 * 4 },
-        suits: Suits::Any,
+        workgroup_bytes: (2 * tile * depth * bytes) as u32,
+        suits,
     }
 }
 

@@ -6,8 +6,8 @@ use crate::wgsl::wgsl;
 /// One variant of a hand-written kernel for given extents. The plan joins it with its epilogue into a
 /// [`Variant`](super::program::Variant).
 ///
-/// The module is the text of `files` joined, preceded by one `const NAME: u32 = value;` for each constant and followed
-/// by a generated epilogue. The kernel file declares its inputs as `var<storage, read>` at group 0, bindings 0 and 1,
+/// The module is the text of `files` joined, preceded by one `const NAME: u32 = value;` for each constant, and first of all
+/// by `enable f16;` where it [suits](Suits::F16) only devices that know it, and followed by a generated epilogue. The kernel file declares its inputs as `var<storage, read>` at group 0, bindings 0 and 1,
 /// and hands every result to `emit(index, value)`, which the epilogue defines: it applies the fused elementwise ops and
 /// stores. `index` is the flat index into the result, or counts fours of it, with `value` a `vec4`: see `at_a_time`.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,7 +42,8 @@ impl Launch {
 
     /// The text of the module, with this end.
     pub fn module(&self, end: &str) -> String {
-        module(&self.constants, &self.files, end)
+        let enable = if self.suits == Suits::F16 { "enable f16;\n" } else { "" };
+        enable.to_owned() + &module(&self.constants, &self.files, end)
     }
 }
 

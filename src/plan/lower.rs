@@ -14,7 +14,7 @@ use super::program::{Kernel, Suits, Variant};
 use super::{Place, Plan, Planner, Step, Value, ValueId};
 use crate::graph::{Graph, NodeId, Scope};
 use crate::ops::Op;
-use crate::ops::conv2d::Role;
+use crate::ops::conv2d::{Precision, Role};
 use crate::ops::reduce::Kind;
 use crate::shape::Shape;
 use crate::wgsl::wgsl;
@@ -224,8 +224,11 @@ impl Lowering<'_> {
                 if g.stride > 1 {
                     write!(label, " s{}", g.stride).expect("writing to a string");
                 }
+                if op.precision == Precision::F16 {
+                    label.push_str(" f16");
+                }
                 let operands: Vec<ValueId> = node.inputs.iter().map(|&input| self.memory_of(input)).collect();
-                let launches = super::conv2d::variants(g, op.role);
+                let launches = super::conv2d::variants(op);
                 let splits = if op.role == Role::WeightGrad { super::conv2d::weight_grad_splits(g) } else { 1 };
                 if splits == 1 {
                     self.contraction(group, &label, &launches, &operands, g.flops());

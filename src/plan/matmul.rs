@@ -3,6 +3,7 @@
 use super::conv2d::{GRID, emit_row, tiled_launch, to_u32};
 use super::launch::Launch;
 use super::program::Suits;
+use crate::ops::conv2d::Precision;
 use crate::ops::matmul::Geometry;
 use crate::wgsl::wgsl;
 
@@ -158,7 +159,7 @@ fn thin(g: &Geometry, name: &str, columns: &'static str, at_a_time: usize) -> La
 /// The kernel that takes any extents, with a tile of 32 or 64 rows and columns.
 fn tiled(g: &Geometry, tile: usize) -> Launch {
     let groups = g.m.div_ceil(tile) * g.n.div_ceil(tile) * g.batch;
-    tiled_launch(&[MATMUL, COLUMNS_BY_ONE], constants(g), tile, groups)
+    tiled_launch(&[MATMUL, COLUMNS_BY_ONE], constants(g), tile, Precision::F32, groups)
 }
 
 /// The constants of `matmul.wgsl`.

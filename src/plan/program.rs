@@ -13,6 +13,7 @@
 //! * A kernel asks for `groups` workgroups along one axis. The executor folds them over x and y when there are more
 //!   than the device allows along one, and cuts them into several dispatches when one would run too long.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -84,6 +85,8 @@ pub enum Suits {
     Any,
     /// Those on which every subgroup has exactly this many invocations: it uses subgroup operations, and is wrong elsewhere.
     Subgroups(u32),
+    /// Those that compute in half precision: it rounds operands to it. For kernels that allow it.
+    F16,
     /// Processors that run several invocations as a vector. Right everywhere, but elsewhere not what one would try first.
     Processors,
 }
@@ -189,6 +192,16 @@ impl Program {
             Command::Loop { .. } => {}
         });
         cost
+    }
+
+    /// The first variant for devices of this kind of every kernel that has one, by family: what
+    /// [`Tuning::fixed`](crate::gpu::Tuning::fixed) takes.
+    pub fn choices(&self, suits: Suits) -> BTreeMap<String, String> {
+        let choice = |kernel: &Kernel| {
+            let variant = kernel.variants.iter().find(|variant| variant.suits == suits)?;
+            Some((kernel.family.clone(), variant.name.clone()))
+        };
+        self.kernels.iter().filter_map(choice).collect()
     }
 
     /// The place of the first command that reads one of the external tensors `names`, if any does: everything before it

@@ -13,6 +13,8 @@ pub(crate) struct Gpu {
     pub(crate) name: String,
     /// Size of its subgroups, zero where it has no subgroup operations or several sizes.
     subgroup: u32,
+    /// Whether it computes in half precision.
+    pub(crate) has_f16: bool,
     device: wgpu::Device,
     queue: wgpu::Queue,
 }
@@ -34,13 +36,16 @@ pub(crate) fn open_all(default_limits: bool) -> Vec<Gpu> {
         .into_iter()
         .map(|adapter| {
             let info = adapter.get_info();
-            let required_features = adapter.features() & wgpu::Features::SUBGROUP;
-            let one_size = !required_features.is_empty() && info.subgroup_min_size == info.subgroup_max_size;
+            let optional = wgpu::Features::SUBGROUP | wgpu::Features::SHADER_F16;
+            let required_features = adapter.features() & optional;
+            let has_f16 = required_features.contains(wgpu::Features::SHADER_F16);
+            let has_subgroups = required_features.contains(wgpu::Features::SUBGROUP);
+            let one_size = has_subgroups && info.subgroup_min_size == info.subgroup_max_size;
             let subgroup = if one_size { info.subgroup_min_size } else { 0 };
             let required_limits = if default_limits { wgpu::Limits::default() } else { adapter.limits() };
             let descriptor = wgpu::DeviceDescriptor { required_limits, required_features, ..Default::default() };
             let (device, queue) = block_on(adapter.request_device(&descriptor)).expect("device");
-            Gpu { name: info.name, subgroup, device, queue }
+            Gpu { name: info.name, subgroup, has_f16, device, queue }
         })
         .collect()
 }
@@ -54,7 +59,12 @@ impl Gpu {
     /// Whether the device grants what a kernel asks for.
     pub(crate) fn fits(&self, launch: &Launch) -> bool {
         let limits = self.device.limits();
-        !matches!(launch.suits, Suits::Subgroups(size) if size != self.subgroup)
+        let suits = match launch.suits {
+            Suits::Any | Suits::Processors => true,
+            Suits::Subgroups(size) => size == self.subgroup,
+            Suits::F16 => self.has_f16,
+        };
+        suits
             && launch.workgroup_bytes <= limits.max_compute_workgroup_storage_size
             && launch.workgroup_size <= limits.max_compute_invocations_per_workgroup
     }

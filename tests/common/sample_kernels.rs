@@ -2,7 +2,7 @@
 //! odd extents, the executor's own, and those the plan makes of graphs with every op.
 
 use iresnet::graph::{Function, Graph, NodeId};
-use iresnet::ops::conv2d::{Geometry, Role};
+use iresnet::ops::conv2d::{Conv2d, Geometry, Precision, Role};
 use iresnet::ops::matmul;
 use iresnet::plan::launch::Launch;
 use iresnet::plan::program::{Kernel, Program, Suits, Variant};
@@ -65,7 +65,8 @@ fn hand_written() -> Vec<Kernel> {
     let mut kernels = Vec::new();
     for (number, geometry) in geometries.iter().enumerate() {
         for role in [Role::Output, Role::InputGrad, Role::WeightGrad] {
-            kernels.push(kernel(format!("conv2d {role:?} {number}"), plan::conv2d::variants(geometry, role)));
+            let op = Conv2d { role, geometry: *geometry, precision: Precision::F16 };
+            kernels.push(kernel(format!("conv2d {role:?} {number}"), plan::conv2d::variants(&op)));
         }
     }
     for (number, [batch, m, n, k]) in

@@ -37,15 +37,15 @@ pub struct Demand {
     pub workgroup_bytes: u32,
     /// The same as WebGPU counts it: each variable rounded up to 16 bytes.
     pub workgroup_storage: u32,
-    /// Whether it needs subgroup operations, which a device may lack.
-    pub subgroups: bool,
+    /// What it needs that a device may lack: subgroup operations, half precision.
+    pub extras: Capabilities,
 }
 
 impl Demand {
     /// Whether a device with WebGPU's default limits can run it.
     pub fn fits_default_limits(&self) -> bool {
         let [x, y, z] = self.workgroup_size;
-        !self.subgroups
+        self.extras.is_empty()
             && self.invocations <= MAX_INVOCATIONS
             && x.max(y) <= MAX_INVOCATIONS
             && z <= MAX_DEPTH
@@ -130,21 +130,21 @@ pub fn lint(label: &str, source: &str, module: &Module) -> Vec<String> {
 }
 
 /// Checks a complete module with `inputs` read-only and `outputs` read-write bindings: it parses, validates with no
-/// capability but subgroup operations (which the result tells), follows the binding convention, breaks no [`LINTS`],
+/// capability but subgroup operations or half precision (which the result tells), follows the binding convention, breaks no [`LINTS`],
 /// and becomes SPIR-V, MSL, HLSL and GLSL. The error holds every problem found.
 pub fn check(label: &str, source: &str, inputs: usize, outputs: usize) -> Result<Demand, Vec<String>> {
     let module = parse(label, source).map_err(|error| vec![error])?;
     let mut problems = lint(label, source, &module);
-    let plain = validate(&module, Capabilities::empty());
-    let subgroups = plain.is_err() && validate(&module, Capabilities::SUBGROUP).is_ok();
-    let validated = if subgroups { validate(&module, Capabilities::SUBGROUP) } else { plain };
-    let info = validated.map_err(|error| {
+    let plain = Capabilities::empty();
+    let works = |extras: &Capabilities| validate(&module, *extras).is_ok();
+    let extras = [plain, Capabilities::SUBGROUP, Capabilities::SHADER_FLOAT16].into_iter().find(works).unwrap_or(plain);
+    let info = validate(&module, extras).map_err(|error| {
         problems.push(error.emit_to_string_with_path(source, label));
         problems.clone()
     })?;
     problems.extend(convention(&module, inputs, outputs).into_iter().map(|problem| format!("{label}: {problem}")));
-    problems.extend(translate(&module, &info, subgroups).into_iter().map(|problem| format!("{label}: {problem}")));
-    if problems.is_empty() { Ok(demand(&module, subgroups)) } else { Err(problems) }
+    problems.extend(translate(&module, &info, extras).into_iter().map(|problem| format!("{label}: {problem}")));
+    if problems.is_empty() { Ok(demand(&module, extras)) } else { Err(problems) }
 }
 
 /// Checks all variants of a kernel: what [`check`] does, that each declares the workgroup it has, and that at least one
@@ -258,7 +258,7 @@ fn validate(module: &Module, capabilities: Capabilities) -> Result<ModuleInfo, B
     Validator::new(ValidationFlags::all(), capabilities).validate(module).map_err(Box::new)
 }
 
-fn demand(module: &Module, subgroups: bool) -> Demand {
+fn demand(module: &Module, extras: Capabilities) -> Demand {
     let workgroup_size = module.entry_points[0].workgroup_size;
     let mut layouter = naga::proc::Layouter::default();
     layouter.update(module.to_ctx()).expect("validated modules have layouts");
@@ -269,13 +269,13 @@ fn demand(module: &Module, subgroups: bool) -> Demand {
         workgroup_size,
         workgroup_bytes: sizes.iter().sum(),
         workgroup_storage: sizes.iter().map(|size| size.next_multiple_of(16)).sum(),
-        subgroups,
+        extras,
     }
 }
 
-/// Writes the module in every language that wgpu feeds to a driver; returns what failed. With subgroup operations it
-/// takes later versions of the languages, and GLSL ES has none at all.
-fn translate(module: &Module, info: &ModuleInfo, subgroups: bool) -> Vec<String> {
+/// Writes the module in every language that wgpu feeds to a driver; returns what failed. Subgroup operations and half
+/// precision take later versions of the languages, and GLSL ES has neither.
+fn translate(module: &Module, info: &ModuleInfo, extras: Capabilities) -> Vec<String> {
     let mut problems = Vec::new();
     let mut note = |language: &str, outcome: Result<usize, String>| match outcome {
         Ok(0) => problems.push(format!("{language}: nothing was written")),
@@ -284,26 +284,30 @@ fn translate(module: &Module, info: &ModuleInfo, subgroups: bool) -> Vec<String>
     };
     let entry = (ShaderStage::Compute, "main".to_owned());
 
-    let lang_version = if subgroups { (1, 3) } else { (1, 0) };
+    let lang_version = if extras.is_empty() { (1, 0) } else { (1, 3) };
     let target = spv::Options { lang_version, ..Default::default() };
     let options = spv::PipelineOptions { shader_stage: entry.0, entry_point: entry.1.clone() };
     let written = spv::write_vec(module, info, &target, Some(&options));
     note("SPIR-V", written.map(|words| words.len()).map_err(|error| error.to_string()));
 
     let options = msl::PipelineOptions { entry_point: Some(entry.clone()), ..Default::default() };
-    let lang_version = if subgroups { (2, 4) } else { (2, 0) };
+    let lang_version = if extras.is_empty() { (2, 0) } else { (2, 4) };
     let target = msl::Options { lang_version, ..Default::default() };
     let written = msl::write_string(module, info, &target, &options);
     note("MSL", written.map(|(text, _)| text.len()).map_err(|error| error.to_string()));
 
     let mut text = String::new();
     let options = hlsl::PipelineOptions { entry_point: Some(entry.clone()) };
-    let shader_model = if subgroups { hlsl::ShaderModel::V6_0 } else { hlsl::ShaderModel::V5_1 };
+    let shader_model = match extras {
+        Capabilities::SUBGROUP => hlsl::ShaderModel::V6_0,
+        Capabilities::SHADER_FLOAT16 => hlsl::ShaderModel::V6_2,
+        _ => hlsl::ShaderModel::V5_1,
+    };
     let target = hlsl::Options { shader_model, ..Default::default() };
     let written = hlsl::Writer::new(&mut text, &target, &options).write(module, info, None);
     note("HLSL", written.map(|_| text.len()).map_err(|error| error.to_string()));
 
-    if subgroups {
+    if !extras.is_empty() {
         return problems;
     }
     let mut text = String::new();

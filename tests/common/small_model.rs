@@ -70,8 +70,13 @@ pub(crate) fn inputs(model: &Model, values: &Tensors, log_det: Option<&LogDet>, 
 
 /// Outputs on `gpu`, by name.
 pub(crate) fn on(gpu: &Gpu, graph: &Graph, inputs: &Tensors) -> Tensors {
+    on_with(gpu, graph, inputs, &mut Tuning::first())
+}
+
+/// The same with other variants of kernels.
+pub(crate) fn on_with(gpu: &Gpu, graph: &Graph, inputs: &Tensors, tuning: &mut Tuning) -> Tensors {
     let values: Vec<Array> = graph.inputs().iter().map(|(name, _)| inputs.get(name).clone()).collect();
-    let found = compare::run(gpu, graph, &values, &mut Tuning::first());
+    let found = compare::run(gpu, graph, &values, tuning);
     let mut outputs = Tensors::default();
     for ((name, id), found) in graph.outputs().iter().zip(found) {
         outputs = outputs.with(name, Array::new(graph.shape(*id), found.into_iter().map(f64::from).collect()));

@@ -3,7 +3,7 @@
 use iresnet::graph::{Function, Graph, NodeId};
 use iresnet::interpret::Array;
 use iresnet::ops::Op;
-use iresnet::ops::conv2d::{Conv2d, Geometry, Role};
+use iresnet::ops::conv2d::{Conv2d, Geometry, Precision, Role};
 use iresnet::random::{Distribution, Key};
 use iresnet::shape::Shape;
 
@@ -147,7 +147,8 @@ pub(crate) fn cases() -> Vec<Case> {
             padding: [1, 1],
         };
         let (x, w, y) = (d.input([6, 2, 8, 8]), d.input([4, 2, 3, 3]), d.input([6, 4, 4, 4]));
-        let mut add = |role, a, b| d.g.add_node(Op::Conv2d(Conv2d { role, geometry }), &[a, b]);
+        let mut add =
+            |role, a, b| d.g.add_node(Op::Conv2d(Conv2d { role, geometry, precision: Precision::F32 }), &[a, b]);
         let forward = add(Role::Output, x, w);
         vec![forward, add(Role::InputGrad, forward, w), add(Role::WeightGrad, x, y)]
     });

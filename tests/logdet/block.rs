@@ -4,6 +4,7 @@ use iresnet::graph::Graph;
 use iresnet::interpret::Array;
 use iresnet::nn::residual::{BlockFunction, Branch};
 use iresnet::nn::{Activation, LogDet, Probes};
+use iresnet::ops::conv2d::Precision;
 use iresnet::random::{Distribution, Key};
 use iresnet::shape::Shape;
 
@@ -33,8 +34,15 @@ pub(crate) struct Block {
 impl Block {
     /// `scale` times normal weights in each layer.
     pub(crate) fn new(branch: Branch, batch: usize, scale: f64) -> Self {
-        let function =
-            BlockFunction { branch, actnorm: true, batch, log_det: None, probes: Probes::Given, recompute: false };
+        let function = BlockFunction {
+            branch,
+            actnorm: true,
+            batch,
+            log_det: None,
+            probes: Probes::Given,
+            recompute: false,
+            precision: Precision::F32,
+        };
         let channels = function.branch.input[0];
         let mut values = Tensors::default()
             .with("x", normal(function.input_shape(), 0))

@@ -5,6 +5,7 @@ use iresnet::interpret::Array;
 use iresnet::nn::residual::{BlockFunction, Branch};
 use iresnet::nn::spectral::SpectralNorm;
 use iresnet::nn::{Activation, LogDet, Probes, Stop};
+use iresnet::ops::conv2d::Precision;
 use iresnet::random::Distribution;
 
 use crate::GRADIENT;
@@ -58,6 +59,7 @@ fn description(activation: Activation, batch: usize, log_det: Option<LogDet>) ->
         log_det,
         probes: Probes::Given,
         recompute: false,
+        precision: Precision::F32,
     }
 }
 

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::graph::{Graph, NodeId};
 use crate::ops::Op;
-use crate::ops::conv2d::{Conv2d, Geometry, Role};
+use crate::ops::conv2d::{Conv2d, Geometry, Precision, Role};
 
 /// Images in a batch.
 const BATCH: usize = 32;
@@ -136,7 +136,7 @@ fn convolution(role: Role, [r#in, out, side, kernel]: [usize; 4], quick: bool) -
         Role::WeightGrad => ("conv2d_weight_grad", [("x", geometry.input_shape()), ("g", geometry.output_shape())]),
     };
     let operands = names.map(|(name, shape)| graph.input(name, shape));
-    let result = graph.add_node(Op::Conv2d(Conv2d { role, geometry }), &operands);
+    let result = graph.add_node(Op::Conv2d(Conv2d { role, geometry, precision: Precision::F32 }), &operands);
     graph.output("result", result);
     let dims = Dims::Images { r#in, out, hidden: None, kernel, height: side, width: side, batch: BATCH };
     Case { op, dims, graph, flops: geometry.flops(), quick }

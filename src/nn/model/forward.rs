@@ -3,7 +3,7 @@
 use super::build::{Build, key_row};
 use super::layout::{STEM, split_prefix};
 use super::{Block, Flow, Part, actnorm_names, of_other_architecture};
-use crate::config::Memory;
+use crate::config::{Memory, Precision};
 use crate::graph::NodeId;
 use crate::nn::logdet::LogDet;
 use crate::nn::residual::{BlockFunction, KEY_WIDTH, Probes};
@@ -20,6 +20,8 @@ pub(super) struct Pass {
     pub(super) probes: Probes,
     /// What is kept of blocks for the backward pass.
     pub(super) memory: Memory,
+    /// How exactly the convolutions of blocks and steps are computed.
+    pub(super) precision: Precision,
     /// Whether ActNorm is initialised from what arrives at it; its parameters then become outputs.
     pub(super) initialize: bool,
     /// Whether batch normalisation takes the statistics of this batch; the next running ones become outputs, unless the
@@ -30,7 +32,8 @@ pub(super) struct Pass {
 impl Pass {
     /// Evaluation: nothing changes.
     pub(super) fn evaluation(log_det: Option<LogDet>, probes: Probes) -> Self {
-        Self { iterations: 0, log_det, probes, memory: Memory::Store, initialize: false, training: false }
+        let (memory, precision) = (Memory::Store, Precision::F32);
+        Self { iterations: 0, log_det, probes, memory, precision, initialize: false, training: false }
     }
 }
 
@@ -53,6 +56,7 @@ impl Build<'_> {
             log_det: pass.and_then(|pass| pass.log_det.clone()),
             probes: pass.map_or(Probes::Keys, |pass| pass.probes),
             recompute: pass.is_some_and(|pass| pass.memory == Memory::Checkpoint),
+            precision: pass.map_or(Precision::F32, |pass| pass.precision),
         }
     }
 
@@ -185,7 +189,7 @@ impl Build<'_> {
             arguments.push(self.param(&plain.operand_name(&operand.name)));
         }
         let recompute = pass.memory == Memory::Checkpoint;
-        let mode = resnet::Mode { batch: self.batch, training: pass.training, recompute };
+        let mode = resnet::Mode { batch: self.batch, training: pass.training, recompute, precision: pass.precision };
         let function = self.function(format!("{:?} {mode:?}", plain.block), || plain.block.function(mode));
         let results = self.g.call(&function, &arguments);
         if pass.training && !pass.initialize {
@@ -202,7 +206,8 @@ impl Build<'_> {
         let mut arguments = vec![x];
         arguments.extend(self.flow_operands(flow, x, pass.initialize));
         let recompute = pass.memory == Memory::Checkpoint;
-        let mode = glow::Mode { batch: self.batch, log_det: pass.log_det.is_some(), recompute };
+        let mode =
+            glow::Mode { batch: self.batch, log_det: pass.log_det.is_some(), recompute, precision: pass.precision };
         let function = self.function(format!("{:?} {mode:?}", flow.step), || flow.step.function(mode));
         self.g.call(&function, &arguments)
     }

@@ -73,6 +73,7 @@ impl Model {
             log_det,
             probes,
             memory: self.config().train.memory,
+            precision: self.config().train.precision,
             initialize: false,
             training: true,
         }

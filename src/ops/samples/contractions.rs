@@ -2,7 +2,7 @@
 
 use super::{Builder, Draw, Sample};
 use crate::ops::Op;
-use crate::ops::conv2d::{Conv2d, Geometry, Role};
+use crate::ops::conv2d::{Conv2d, Geometry, Precision, Role};
 use crate::shape::Shape;
 
 pub(super) fn collect(draw: &mut Draw, all: &mut Vec<Sample>) {
@@ -111,7 +111,7 @@ fn convolutions(draw: &mut Draw, all: &mut Vec<Sample>) {
             padding: [ph, pw],
         };
         for role in [Role::Output, Role::InputGrad, Role::WeightGrad] {
-            let op = Op::Conv2d(Conv2d { role, geometry });
+            let op = Op::Conv2d(Conv2d { role, geometry, precision: Precision::F32 });
             let (x, w, y) = (geometry.input_shape(), geometry.weight_shape(), geometry.output_shape());
             let (first, second) = match role {
                 Role::Output => (x, w),

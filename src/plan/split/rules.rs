@@ -67,7 +67,7 @@ impl Splitter<'_> {
             Op::Reduce(op) => self.reduce(id, op, start, end),
             Op::MatMul(op) => self.matmul(id, *op, start, end),
             Op::Conv2d(op) => match op.role {
-                Role::WeightGrad => self.weight_grad(id, op.geometry, start, end),
+                Role::WeightGrad => self.weight_grad(id, *op, start, end),
                 Role::Output | Role::InputGrad => {
                     let geometry = Geometry { batch: end - start, ..op.geometry };
                     if op.geometry.batch == 1 {
@@ -75,7 +75,7 @@ impl Splitter<'_> {
                     }
                     let images = self.rows(node.inputs[0], start, end)?;
                     let weight = self.small(id, node.inputs[1])?;
-                    Ok(self.to.add_node(Op::Conv2d(Conv2d { role: op.role, geometry }), &[images, weight]))
+                    Ok(self.to.add_node(Op::Conv2d(Conv2d { geometry, ..*op }), &[images, weight]))
                 }
             },
             Op::Input(_) | Op::Get(_) | Op::Stack(_) | Op::Call(_) | Op::Iterate(_) => {
@@ -246,7 +246,8 @@ impl Splitter<'_> {
         Ok(self.to.slice(operand, &[0, top, left], &[1, bottom, right]))
     }
 
-    fn weight_grad(&mut self, id: NodeId, g: Geometry, start: usize, end: usize) -> Made {
+    fn weight_grad(&mut self, id: NodeId, op: Conv2d, start: usize, end: usize) -> Made {
+        let g = op.geometry;
         let node = self.from.node(id);
         let (x, y) = (node.inputs[0], node.inputs[1]);
         if self.is_large(id) || end - start != rows(&node.shape) {
@@ -267,7 +268,7 @@ impl Splitter<'_> {
                 let last = last.min(first + images);
                 let operands = [self.rows(x, first, last)?, self.rows(y, first, last)?];
                 let geometry = Geometry { batch: last - first, ..g };
-                let gradient = self.to.add_node(Op::Conv2d(Conv2d { role: Role::WeightGrad, geometry }), &operands);
+                let gradient = self.to.add_node(Op::Conv2d(Conv2d { geometry, ..op }), &operands);
                 total = Some(total.map_or(gradient, |total| self.to.add(total, gradient)));
             }
         }

@@ -1,7 +1,7 @@
 //! Matrix products and convolutions in random expressions.
 
 use iresnet::ops::Op;
-use iresnet::ops::conv2d::{Conv2d, Geometry, Role};
+use iresnet::ops::conv2d::{Conv2d, Geometry, Precision, Role};
 use iresnet::ops::matmul::MatMul;
 use iresnet::shape::Shape;
 
@@ -66,7 +66,7 @@ impl Grower {
             Role::WeightGrad => geometry.output_shape(),
         };
         let partner = self.input(partner);
-        let op = Op::Conv2d(Conv2d { role, geometry });
+        let op = Op::Conv2d(Conv2d { role, geometry, precision: Precision::F32 });
         let id = self.graph.add_node(op.clone(), &[x.id, partner.id]);
         self.entry(id, &op, &[&x, &partner])
     }
