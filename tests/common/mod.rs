@@ -21,12 +21,15 @@ pub(crate) struct ExpectedFailure {
 /// Every adapter that can run our kernels. None at all is a failure, not a reason to skip.
 pub(crate) fn adapters() -> &'static [Adapter] {
     static ADAPTERS: OnceLock<Vec<Adapter>> = OnceLock::new();
-    ADAPTERS.get_or_init(|| {
-        let mut adapters = block_on(gpu::adapters());
-        adapters.retain(|adapter| adapter.info().suitable);
-        assert!(!adapters.is_empty(), "no adapter to test on: install one, such as mesa-vulkan-drivers");
-        adapters
-    })
+    ADAPTERS.get_or_init(list_adapters)
+}
+
+/// The same, found anew.
+pub(crate) fn list_adapters() -> Vec<Adapter> {
+    let mut adapters = block_on(gpu::adapters());
+    adapters.retain(|adapter| adapter.info().suitable);
+    assert!(!adapters.is_empty(), "no adapter to test on: install one, such as mesa-vulkan-drivers");
+    adapters
 }
 
 /// Opens an adapter for a test.
