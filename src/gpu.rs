@@ -232,7 +232,8 @@ impl Gpu {
                 .request_device(&descriptor)
                 .await
                 .map_err(|error| Error::Gpu(format!("the adapter cannot be opened: {error}")))?;
-            let info = AdapterInfo::of(&handle.get_info(), "webgpu:0".into(), &device.limits(), true);
+            let info =
+                AdapterInfo::of(&handle.get_info(), "webgpu:0".into(), &device.limits(), device.features(), true);
             Ok(Self::new(device, queue, info))
         }
     }
@@ -247,17 +248,12 @@ impl Gpu {
         if info.subgroup_min_size == info.subgroup_max_size { info.subgroup_min_size } else { 0 }
     }
 
-    /// Whether kernels can compute in half precision, as [`Precision::F16`](crate::ops::conv2d::Precision) lets them.
-    pub(crate) fn has_f16(&self) -> bool {
-        self.device().features().contains(wgpu::Features::SHADER_F16)
-    }
-
     /// Takes over a device opened elsewhere, such as by the page around a browser module. Its limits and features are
     /// used as they are; its error and loss callbacks are replaced.
     pub fn from_device(device: wgpu::Device, queue: wgpu::Queue) -> Self {
         let info = device.adapter_info();
         let id = format!("{}:0", adapter::backend_name(info.backend));
-        let info = AdapterInfo::of(&info, id, &device.limits(), true);
+        let info = AdapterInfo::of(&info, id, &device.limits(), device.features(), true);
         Self::new(device, queue, info)
     }
 

@@ -89,7 +89,13 @@ pub struct AdapterInfo {
 }
 
 impl AdapterInfo {
-    pub(super) fn of(info: &wgpu::AdapterInfo, id: String, limits: &wgpu::Limits, suitable: bool) -> Self {
+    pub(super) fn of(
+        info: &wgpu::AdapterInfo,
+        id: String,
+        limits: &wgpu::Limits,
+        features: wgpu::Features,
+        suitable: bool,
+    ) -> Self {
         let kind = match info.device_type {
             wgpu::DeviceType::DiscreteGpu => DeviceKind::Discrete,
             wgpu::DeviceType::IntegratedGpu => DeviceKind::Integrated,
@@ -109,7 +115,7 @@ impl AdapterInfo {
             suitable,
             memory_bytes: None,
             limits: Limits::of(limits),
-            f16: false,
+            f16: features.contains(wgpu::Features::SHADER_F16),
             card: (info.vendor, info.device, info.device_pci_bus_id.clone()),
         }
     }
@@ -182,8 +188,8 @@ pub async fn adapters() -> Vec<Adapter> {
         let suitable = handle.get_downlevel_capabilities().flags.contains(needs);
         let id = format!("{}:{number}", backend_name(info.backend));
         let memory_bytes = super::heap::memory_bytes(&handle);
-        let f16 = handle.features().contains(wgpu::Features::SHADER_F16);
-        let info = AdapterInfo { memory_bytes, f16, ..AdapterInfo::of(&info, id, &handle.limits(), suitable) };
+        let info = AdapterInfo::of(&info, id, &handle.limits(), handle.features(), suitable);
+        let info = AdapterInfo { memory_bytes, ..info };
         list.push(Adapter { handle, info });
     }
     list.sort_by_key(|adapter| adapter.info.rank());

@@ -280,11 +280,7 @@ fn fits(gpu: &Gpu, variant: &Variant) -> bool {
     let limits = gpu.limits();
     variant.workgroup_size <= limits.invocations
         && variant.workgroup_bytes <= limits.workgroup_bytes
-        && match variant.suits {
-            Suits::Any | Suits::Processors => true,
-            Suits::Subgroups(size) => size == gpu.subgroup(),
-            Suits::F16 => gpu.has_f16(),
-        }
+        && variant.suits.allows(gpu.subgroup(), gpu.info().f16)
 }
 
 /// The variants that fit and are worth trying, the one to use untried first.

@@ -150,9 +150,10 @@ impl Linearised {
         self.factors.iter().map(one).collect()
     }
 
-    /// The same derivative in another graph, made of inputs of `body` in the order of [`arguments`](Self::arguments). It
-    /// has products only: its [`value`](Self::value) and [`at`](Self::at) are without meaning.
+    /// The same derivative in another graph, made of inputs of `body` in the order of [`arguments`](Self::arguments), and as
+    /// exact as in `g`. It has products only: its [`value`](Self::value) and [`at`](Self::at) are without meaning.
     pub(crate) fn as_inputs(&self, g: &Graph, body: &mut Graph) -> Self {
+        body.set_precision(g.precision());
         let mut factors = Vec::new();
         for (index, factor) in self.factors.iter().enumerate() {
             let mut input = |what: &str, node: NodeId| body.input(format!("{index} {what}"), g.shape(node));

@@ -17,8 +17,7 @@ const WEIGHT_GRAD_CHANNELS: usize = 32;
 /// The kernels that compute this role of a convolution, the one expected to be fastest on a processor first. With
 /// [`Precision::F16`] there are more of them, which round the operands.
 pub fn variants(op: &Conv2d) -> Vec<Launch> {
-    let Conv2d { role, geometry: g, precision } = op;
-    let role = *role;
+    let &Conv2d { role, geometry: ref g, precision } = op;
     let mut all = Vec::new();
     if g.kernel == [3, 3] && g.stride == 1 && g.padding[0] <= 2 && g.padding[1] <= 2 {
         match role {
@@ -43,7 +42,7 @@ pub fn variants(op: &Conv2d) -> Vec<Launch> {
             all.push(registers_1x1(g, role));
         }
     }
-    if *precision == Precision::F16 && HAS_F16 {
+    if precision == Precision::F16 && HAS_F16 {
         all.extend([64, 32].map(|tile| tiled(g, role, tile, Precision::F16)));
     }
     all.extend([64, 32].map(|tile| tiled(g, role, tile, Precision::F32)));

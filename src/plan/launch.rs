@@ -6,10 +6,11 @@ use crate::wgsl::wgsl;
 /// One variant of a hand-written kernel for given extents. The plan joins it with its epilogue into a
 /// [`Variant`](super::program::Variant).
 ///
-/// The module is the text of `files` joined, preceded by one `const NAME: u32 = value;` for each constant, and first of all
-/// by `enable f16;` where it is for [devices that know it](Suits::F16), and followed by a generated epilogue. The kernel file
-/// declares its inputs as `var<storage, read>` at group 0, bindings 0 and 1, and hands every result to `emit(index, value)`,
-/// which the epilogue defines: it applies the fused elementwise ops and stores. `index` is the flat index into the result, or counts fours of it, with `value` a `vec4`: see `at_a_time`.
+/// The module begins with `enable f16;` where it is for [devices that know it](Suits::F16). Then come a `const NAME: u32 =
+/// value;` for each constant, the texts of `files`, and a generated epilogue. The kernel file declares its inputs as
+/// `var<storage, read>` at group 0, bindings 0 and 1, and hands every result to `emit(index, value)`, which the epilogue
+/// defines: it applies the fused elementwise ops and stores. `index` is the flat index into the result, or counts fours of it,
+/// with `value` a `vec4`: see `at_a_time`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Launch {
     /// Short name of the variant.

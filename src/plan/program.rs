@@ -91,6 +91,18 @@ pub enum Suits {
     Processors,
 }
 
+impl Suits {
+    /// Whether a device can run it whose subgroups have `subgroup` invocations (0: it has none that can be used), and which
+    /// computes in half precision or does not.
+    pub fn allows(self, subgroup: u32, f16: bool) -> bool {
+        match self {
+            Self::Any | Self::Processors => true,
+            Self::Subgroups(size) => size == subgroup,
+            Self::F16 => f16,
+        }
+    }
+}
+
 /// A distinct piece of GPU code. All variants take the same bindings and compute the same function.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Kernel {

@@ -4,7 +4,6 @@
 use std::time::{Duration, Instant};
 
 use iresnet::plan::launch::Launch;
-use iresnet::plan::program::Suits;
 use pollster::block_on;
 
 /// An open device.
@@ -59,12 +58,7 @@ impl Gpu {
     /// Whether the device grants what a kernel asks for.
     pub(crate) fn fits(&self, launch: &Launch) -> bool {
         let limits = self.device.limits();
-        let suits = match launch.suits {
-            Suits::Any | Suits::Processors => true,
-            Suits::Subgroups(size) => size == self.subgroup,
-            Suits::F16 => self.has_f16,
-        };
-        suits
+        launch.suits.allows(self.subgroup, self.has_f16)
             && launch.workgroup_bytes <= limits.max_compute_workgroup_storage_size
             && launch.workgroup_size <= limits.max_compute_invocations_per_workgroup
     }

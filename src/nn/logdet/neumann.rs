@@ -65,7 +65,6 @@ pub(super) fn next_product(g: &mut Graph, point: &Linearised, product: NodeId) -
 /// that it is made of, and each product's memory is used again by the next.
 fn round(g: &Graph, point: &Linearised) -> FunctionRef {
     let mut body = Graph::new();
-    body.set_precision(g.precision());
     let shape = g.shape(point.at()).clone();
     let [product, sum, image] = ["product", "sum", "image"].map(|name| body.input(name, shape.clone()));
     let point = point.as_inputs(g, &mut body);

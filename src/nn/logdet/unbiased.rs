@@ -136,7 +136,6 @@ fn weights(g: &mut Graph, uniform: NodeId, chances: &[f64]) -> NodeId {
 /// this term, the weights of the next terms first, the weight of the next term).
 fn round(g: &Graph, point: &Linearised, width: usize) -> FunctionRef {
     let mut body = Graph::new();
-    body.set_precision(g.precision());
     let shape = g.shape(point.at()).clone();
     let [product, sum] = ["product", "sum"].map(|name| body.input(name, shape.clone()));
     let value = body.input("value", [shape[0]]);
